@@ -1,0 +1,45 @@
+# make demo: install, then train FCN-32s -> 16s -> 8s on the embedded data set.   make test: install, then run the tests.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test tiny lint prototxt bench gpu-test gpu-bench clean
+
+demo: $(VENV)/installed
+	$(BIN)/python tools/solve.py small-fcn8s --data shapes --out runs/demo
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+tiny: $(VENV)/installed
+	$(BIN)/python -m pytest -m tiny
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# write the committed prototxts again
+prototxt: $(VENV)/installed
+	$(BIN)/python -m prototxt
+
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/fcn32s.py
+
+# these two need a CUDA device and use the Python they are given (BIN=/usr/bin, say)
+gpu-test:
+	$(PYTHON) -m pytest -m gpu
+
+gpu-bench:
+	$(PYTHON) benchmarks/fcn32s.py --gpu 0
+
+# torch comes first and pinned: a looser requirement may pull another build
+$(VENV)/installed: setup.py constraints.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+	  { echo "Python 3.11 or newer is needed; found $$($(PYTHON) --version). Try make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt torch
+	$(BIN)/pip install -q -c constraints.txt -e '.[test,dev,tools,hdf5]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

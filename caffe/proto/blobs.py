@@ -1,0 +1,265 @@
+"""Arrays in Caffe's binary files: caffemodels, solver states and mean images, without work per number.
+
+Messages here are of the raw schema (`schema.raw_messages`): `BlobProto.data` is bytes.  They have the wire
+form of `caffe_pb2`'s messages and the same fields, but the two families cannot be copied into one another
+except through `SerializeToString` / `ParseFromString`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError, EncodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from ..errors import CaffeError, WeightsError
+from ..files import atomic_write, describe_file
+from . import caffe_pb2, schema
+
+_RAW = schema.raw_messages()
+NetParameter = _RAW["NetParameter"]
+LayerParameter = _RAW["LayerParameter"]
+BlobProto = _RAW["BlobProto"]
+SolverState = _RAW["SolverState"]
+
+_ARRAY_NUMBERS = {BlobProto.DESCRIPTOR.fields_by_name[name].number for name in schema.RAW_FIELDS}
+_PROTO_LIMIT = 2**31 - 1  # protobuf's own limit on one message
+_FETCH_AGAIN = "download or copy the file again and compare its size or checksum"
+_LEGACY_DIMS = ("num", "channels", "height", "width")
+
+
+def read_net(path: str | os.PathLike[str]) -> Any:
+    """The net in a caffemodel, as stored (not upgraded): a raw `NetParameter`.
+
+    Raises `WeightsError` naming the file, what it looks like and what to do: not there, an HTML page, a Git LFS
+    pointer, HDF5, a prototxt, a solver state, cut short, or without layers.
+    """
+    data = _read_bytes(path)
+    net = _parse(path, data, "NetParameter")
+    if not net.layer and not net.layers:
+        raise _not_weights(path, data, "holds no layers")
+    try:
+        for layer in (*net.layer, *net.layers):
+            _ = layer.name
+    except UnicodeDecodeError as problem:
+        raise _not_weights(path, data, "has a layer name that is not text") from problem
+    return net
+
+
+def read_solver_state(path: str | os.PathLike[str]) -> Any:
+    """The raw `SolverState` in a .solverstate file.  Raises `WeightsError` as `read_net` does."""
+    data = _read_bytes(path)
+    state = _parse(path, data, "SolverState")
+    if not state.HasField("iter"):
+        raise WeightsError(
+            "holds no solver state", file=path, found=_looks_like(data),
+            help="a snapshot is two files: give the .solverstate one, not the .caffemodel",
+        )
+    return state
+
+
+def read_blob(path: str | os.PathLike[str]) -> np.ndarray:
+    """The float32 array in a .binaryproto (a mean image: 1 x channels x height x width).
+
+    Raises `WeightsError` when the file is not one.
+    """
+    blob = _parse(path, _read_bytes(path), "BlobProto")
+    try:
+        return blob_array(blob)
+    except WeightsError as problem:
+        raise WeightsError(problem.message, file=path, found=problem.found, expected=problem.expected,
+                           help="give a .binaryproto as compute_image_mean writes it") from problem
+
+
+def blob_array(blob: Any, diff: bool = False) -> np.ndarray:
+    """The values of a `BlobProto` of either schema as a float32 array in the blob's shape.
+
+    The array is read-only when it shares the message's bytes: copy it to change it.  The shape comes from the
+    four legacy fields when one of them is set (as in Caffe), else from `shape`; doubles are converted.
+    Raises `WeightsError` when the number of values does not fit the shape.
+    """
+    shape = blob_shape(blob)
+    kind = "diff" if diff else "data"
+    doubles, floats = getattr(blob, f"double_{kind}"), getattr(blob, kind)
+    source, dtype = (doubles, "<f8") if len(doubles) else (floats, "<f4")
+    if len(source) and isinstance(source[0], bytes):
+        joined = source[0] if len(source) == 1 else b"".join(source)
+        if len(joined) % np.dtype(dtype).itemsize:
+            raise WeightsError(f"{kind} of a blob is garbled", found=f"{len(joined)} bytes")
+        values = np.frombuffer(joined, dtype)
+    else:
+        values = np.array(source, dtype)
+    if values.size != prod(shape):
+        raise WeightsError(
+            f"a blob's {kind} does not fit its shape", found=f"{values.size} values",
+            expected=f"{prod(shape)} for shape {shape}",
+        )
+    return values.astype(np.float32, copy=False).reshape(shape)
+
+
+def blob_shape(blob: Any) -> tuple[int, ...]:
+    """The shape of a `BlobProto`: four axes when a legacy field is set, else its `shape` (() when absent)."""
+    if any(blob.HasField(name) for name in _LEGACY_DIMS):
+        return tuple(getattr(blob, name) for name in _LEGACY_DIMS)
+    return tuple(blob.shape.dim)
+
+
+def array_blob(array: np.ndarray, diff: np.ndarray | None = None, fast: bool = True) -> Any:
+    """A `BlobProto` of the array's shape and values (as float32), and optionally its gradient.
+
+    `fast` chooses the raw schema (to be put into raw messages), otherwise `caffe_pb2`'s.
+    """
+    raw = BlobProto()
+    raw.shape.dim.extend(array.shape)
+    raw.data.append(np.ascontiguousarray(array, "<f4").tobytes())
+    if diff is not None:
+        raw.diff.append(np.ascontiguousarray(diff, "<f4").tobytes())
+    return raw if fast else caffe_pb2.BlobProto.FromString(raw.SerializeToString())
+
+
+def write_net(net: Any, path: str | os.PathLike[str]) -> None:
+    """Write a net of either schema as a caffemodel, whole or not at all.  Raises `WeightsError`."""
+    write_message(net, path)
+
+
+def write_message(
+    message: Message, path: str | os.PathLike[str], *, error: type[CaffeError] = WeightsError
+) -> None:
+    """Write any message in binary form, whole or not at all.  Raises `error` when that is impossible."""
+    try:
+        data = message.SerializeToString()
+    except (EncodeError, ValueError) as problem:
+        raise error(
+            f"cannot encode: {problem}", file=path,
+            help="a protobuf file holds at most 2 GiB: save larger nets as HDF5",
+        ) from problem
+    atomic_write(path, data, error=error)
+
+
+def _read_bytes(path: str | os.PathLike[str]) -> bytes:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as problem:
+        reason = "is not there" if isinstance(problem, FileNotFoundError) else f"cannot be read: {problem.strerror}"
+        raise WeightsError(reason, file=path, help="check the path and the working folder") from problem
+    looks = describe_file(data[:512])
+    if looks is None and _is_text(data[:4096]):
+        looks = "a text file (a prototxt?)"
+    if looks is not None:
+        raise _not_weights(path, data, "is not a Caffe binary file")
+    if len(data) > _PROTO_LIMIT:
+        raise _not_weights(path, data, "is larger than protobuf's limit of 2 GiB")
+    return data
+
+
+def _parse(path: str | os.PathLike[str], data: bytes, name: str) -> Any:
+    message = _RAW[name]()
+    try:
+        message.ParseFromString(data)
+    except DecodeError as problem:
+        if reason := _truncation(data):
+            raise WeightsError(reason, file=path, found=f"{len(data)} bytes", help=_FETCH_AGAIN) from problem
+        raise _not_weights(path, data, "is damaged, or not a Caffe file") from problem
+    if any(_has_unpacked_array(blob) for blob in _blobs(message)):
+        # Numbers written one by one, which protobuf allows: the ordinary schema reads them and writes them packed.
+        message = _RAW[name].FromString(schema.MESSAGES[name].FromString(data).SerializeToString())
+    return message
+
+
+def _blobs(message: Any) -> Iterator[Any]:
+    kind = message.DESCRIPTOR.name
+    if kind == "BlobProto":
+        yield message
+    elif kind == "SolverState":
+        yield from message.history
+    else:
+        for layer in message.layer:
+            yield from layer.blobs
+        for layer in message.layers:
+            yield from layer.blobs
+            yield from layer.layer.blobs
+
+
+def _has_unpacked_array(blob: Any) -> bool:
+    return any(field.field_number in _ARRAY_NUMBERS for field in UnknownFieldSet(blob))
+
+
+def _truncation(data: bytes) -> str | None:
+    """If the top-level fields are sound but the last one runs past the end: how far; else None."""
+    position = fields = 0
+    while position < len(data):
+        tag, position = _varint(data, position)
+        kind = tag & 7
+        if tag >> 3 == 0 or kind not in (0, 1, 2, 5):
+            return None
+        if kind == 0:
+            _, position = _varint(data, position)
+        elif kind == 2:
+            length, position = _varint(data, position)
+            position += length
+        else:
+            position += 8 if kind == 1 else 4
+        fields += 1
+    if fields > 1 and position > len(data):
+        return f"is cut short, it should have at least {position} bytes"
+    return None
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    result = shift = 0
+    while position < len(data) and shift < 70:
+        byte = data[position]
+        position += 1
+        result |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return result, position
+        shift += 7
+    return result, len(data) + 1
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head.decode("utf-8", errors="strict" if len(head) < 4096 else "ignore")
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character in "\t\r\n" for character in text)
+
+
+def _looks_like(data: bytes) -> str:
+    looks = describe_file(data[:512])
+    if looks is None:
+        if _is_text(data[:4096]):
+            looks = "a text file (a prototxt?)"
+        else:
+            looks = "unknown binary data"
+            for name, needed in (("SolverState", "learned_net"), ("NetParameter", "layer")):
+                try:
+                    message = _RAW[name].FromString(data)
+                    if message.HasField(needed) if needed == "learned_net" else len(message.layer):
+                        looks = {"SolverState": "a solver state", "NetParameter": "a caffemodel"}[name]
+                        break
+                except DecodeError:
+                    continue
+    return f"{len(data)} bytes that look like {looks}"
+
+
+def _not_weights(path: str | os.PathLike[str], data: bytes, reason: str) -> WeightsError:
+    looks = _looks_like(data)
+    if "HTML" in looks:
+        help = "the download saved a web page: download the file itself again and compare its size"
+    elif "LFS" in looks:
+        help = "run `git lfs pull` in the repository it came from"
+    elif "text file" in looks:
+        help = "weights come from a .caffemodel; the prototxt is the other argument"
+    elif "HDF5" in looks:
+        help = "load HDF5 weights by a file name that ends in .h5"
+    elif "solver state" in looks:
+        help = "resume from it as a snapshot, or give the .caffemodel beside it as weights"
+    else:
+        help = _FETCH_AGAIN
+    return WeightsError(reason, file=path, found=looks, help=help)

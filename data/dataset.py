@@ -1,0 +1,169 @@
+"""What every data set of this folder offers, and the reading of images, label files and id lists."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from data.errors import DataError
+from data.palette import voc_palette
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+
+
+class Dataset(ABC):
+    """Images with one class index per pixel.
+
+    `name`, `root` (its folder), `classes` (names, line n is class n), `ignore` (the index that counts neither in
+    the loss nor in scores).  Reading never changes anything; every failure is a DataError that names the file.
+    """
+
+    ignore: ClassVar[int] = 255
+
+    def __init__(self, name: str, root: str | os.PathLike, classes: tuple[str, ...]) -> None:
+        self.name = name
+        self.root = Path(root)
+        self.classes = tuple(classes)
+
+    @abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits whose lists are there, train first."""
+
+    @abstractmethod
+    def ids(self, split: str) -> list[str]:
+        """The picture ids of a split, in the order of its list."""
+
+    @abstractmethod
+    def image_path(self, picture: str) -> Path:
+        """Where the image of `picture` is (the file need not exist)."""
+
+    @abstractmethod
+    def label_path(self, picture: str) -> Path:
+        """Where the labels of `picture` are (the file need not exist)."""
+
+    def image(self, picture: str) -> NDArray[np.uint8]:
+        """The image as H x W x 3 uint8, RGB; a grayscale file gives three equal channels."""
+        return read_image(self.image_path(picture))
+
+    def label(self, picture: str) -> NDArray[np.uint8]:
+        """The labels as H x W uint8 class indices, `ignore` for void.  Not checked against `classes`."""
+        return read_indices(self.label_path(picture))
+
+    @cached_property
+    def palette(self) -> NDArray[np.uint8]:
+        """The 256 x 3 RGB colours in which this set's labels are shown: those of VOC unless a set overrides it."""
+        return voc_palette()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} at {self.root}, {len(self.classes)} classes>"
+
+
+def _open(path: Path, what: str) -> Image.Image:
+    """The opened image file; DataError when it is missing or is no image."""
+    try:
+        return Image.open(path)
+    except FileNotFoundError:
+        raise DataError(
+            f"no {what} file", file=path, help="`python tools/check_data.py DIR` lists every missing file"
+        ) from None
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(f"the {what} is not a readable image file ({error})", file=path,
+                        help="the file is damaged or no image; fetch or unpack it again") from error
+
+
+def read_image(path: str | os.PathLike) -> NDArray[np.uint8]:
+    """The image file at `path` as H x W x 3 uint8 RGB (what Caffe's own data layers call colour)."""
+    with _open(Path(path), "image") as image:
+        try:
+            return np.array(image.convert("RGB"))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"the image cannot be decoded ({error})", file=path,
+                            help="the file is cut short or damaged; fetch or unpack it again") from error
+
+
+def image_mode(path: str | os.PathLike) -> tuple[str, tuple[int, int]]:
+    """(Pillow's mode, (height, width)) from the file's header, without decoding."""
+    with _open(Path(path), "image") as image:
+        return image.mode, (image.height, image.width)
+
+
+def read_indices(path: str | os.PathLike) -> NDArray[np.uint8]:
+    """The label file at `path` as H x W uint8 indices: a palette PNG's indices or an 8-bit gray file's values.
+
+    DataError for colour-coded labels: their colours are not class indices, and reading them as such is how
+    label values come out wrong without a word.
+    """
+    with _open(Path(path), "label") as image:
+        if image.mode not in ("P", "L"):
+            words = "colour-coded (RGB) labels" if image.mode in ("RGB", "RGBA") else f"a file of mode {image.mode}"
+            raise DataError(
+                "labels must be class indices",
+                file=path,
+                found=words,
+                expected="a palette PNG or 8-bit gray PNG whose pixel values are class indices",
+                help="map each colour to its index and write with data.palette.write_indexed_png",
+            )
+        try:
+            return np.array(image)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"the label file cannot be decoded ({error})", file=path,
+                            help="the file is cut short or damaged; fetch or unpack it again") from error
+
+
+def read_palette(path: str | os.PathLike) -> NDArray[np.uint8] | None:
+    """The 256 x 3 palette of a palette PNG, black where it has fewer entries; None for another kind of file."""
+    with _open(Path(path), "label") as image:
+        flat = image.getpalette() if image.mode == "P" else None
+    if not flat:
+        return None
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    given = np.array(flat, dtype=np.uint8).reshape(-1, 3)
+    colours[: len(given)] = given
+    return colours
+
+
+def read_ids(path: str | os.PathLike) -> list[str]:
+    """The ids of a split list: one per line, empty lines skipped."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError("no such split list", file=path, help="a split list holds one picture id per line") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the split list cannot be read ({error})", file=path,
+                        help="a split list is plain text with one picture id per line") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def find_file(folder: Path, picture: str, endings: tuple[str, ...]) -> Path:
+    """`folder/picture` with the first of `endings` that exists, or with endings[0] where none does."""
+    for ending in endings:
+        path = folder / (picture + ending)
+        if path.is_file():
+            return path
+    return folder / (picture + endings[0])
+
+
+def find_below(folder: Path, is_root, nested: tuple[str, ...], depth: int = 3) -> list[Path]:
+    """The folders at or below `folder` for which `is_root` holds.
+
+    Only subfolders whose names start with one of `nested` (any case) are entered, at most `depth` deep, so that
+    no folder of ten thousand images is searched.  A folder that qualifies is not searched further.
+    """
+    if not folder.is_dir():
+        return []
+    if is_root(folder):
+        return [folder]
+    if depth == 0:
+        return []
+    found: list[Path] = []
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and entry.name.lower().startswith(nested):
+            found += find_below(entry, is_root, nested, depth - 1)
+    return found

@@ -1,0 +1,60 @@
+"""The committed files: which there are, their text, writing them, and the proof that they are up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+
+from .registry import NETS, PHASES, build, solver
+from .solvers import recipes_of
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def text(message: Any, *comments: str) -> str:
+    """A message as prototxt, under comment lines."""
+    return "".join(f"# {line}\n" for line in comments) + text_format.MessageToString(message)
+
+
+def files() -> Iterator[tuple[Path, str]]:
+    """Every generated file as (path, text).
+
+    A net's usual recipe gives train, val, deploy and solver; another gives train_<recipe>, val_<recipe> and
+    solver_<recipe> (the deploy net is the same).  Paths inside the solvers start at the repository's root.
+    """
+    for name in NETS:
+        for index, recipe in enumerate(recipes_of(name)):
+            suffix = f"_{recipe}" if index else ""
+            made = f"{name}, recipe '{recipe}'; written by `python -m prototxt` from prototxt/*.py: change those"
+            for phase in PHASES:
+                if phase != "deploy" or not suffix:
+                    end = "" if phase == "deploy" else suffix
+                    yield FOLDER / name / f"{phase}{end}.prototxt", text(build(name, phase, recipe=recipe), made)
+            paths = (f"prototxt/{name}/{phase}{suffix}.prototxt" for phase in ("train", "val"))
+            message = solver(name, recipe, *paths, f"snapshot/{name}{suffix}")
+            yield FOLDER / name / f"solver{suffix}.prototxt", text(
+                message, made, "paths start at the repository's root; scoring is left to tools/score.py"
+            )
+
+
+def write() -> list[Path]:
+    """Write every file; returns their paths."""
+    written = []
+    for path, content in files():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content, encoding="utf-8", newline="\n")
+        written.append(path)
+    return written
+
+
+def check() -> list[Path]:
+    """The files that are missing, differ from what the generators write, or that no generator writes."""
+    expected = dict(files())
+    differing = [
+        path for path, content in expected.items()
+        if not path.is_file() or path.read_bytes() != content.encode("utf-8")
+    ]
+    return differing + sorted(set(FOLDER.glob("*/*.prototxt")) - set(expected))

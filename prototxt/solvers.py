@@ -1,0 +1,163 @@
+"""How each net is trained, as data: the thesis's recipe, the later "heavy" one, and tuned ones for small nets.
+
+`thesis` (3.3.5): 20 images per step, momentum 0.9, loss averaged over pixels, a fixed rate found by line search,
+a hundredth of the last stage's rate for each skip (3.3.2), upsampling between skips learned (3.3.10).
+
+`heavy`: the recipe of the FCN authors' later public models: one image per step, momentum 0.99, loss summed over
+pixels (so rates look tiny), upsampling fixed.  A momentum of 0.99 averages over about 100 images, so it takes
+the place of the batch (thesis, Figure 1.1).
+
+`tuned`: for SqueezeNet and the small net, of which the thesis knows nothing; chosen by experiment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from caffe.proto import caffe_pb2
+
+from .common import Rates
+from .errors import NetError
+
+NEVER = 999999999  # a test interval that leaves scoring to the tools
+
+
+@dataclass(frozen=True)
+class Training:
+    """One net's training: the solver's numbers, and what the recipe decides inside the net.
+
+    `normalize`: loss averaged (not summed) over pixels.  `rates`: learning-rate multipliers of the net's parts.
+    `augment`: entries for the training data layer's param_str.  `options`: arguments of the family's `net`.
+    `solver`: further fields of the SolverParameter, such as `power`.
+    """
+
+    base_lr: float
+    max_iter: int
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    iter_size: int = 1
+    lr_policy: str = "fixed"
+    normalize: bool = True
+    rates: Rates = Rates()
+    augment: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    solver: Mapping[str, Any] = field(default_factory=dict)
+    display: int = 20
+    average_loss: int = 20
+    snapshot: int = 4000
+
+
+# ---- thesis ----
+# 175 epochs (3.3.1) of SBD's 8498 training images (3.3.7), 20 at a time, are 74358 steps; each skip took a third
+# of the coarse net's time (3.3.6).
+_COARSE_STEPS, _SKIP_STEPS = 75000, 25000
+
+_thesis_vgg = Training(base_lr=1e-4, max_iter=_COARSE_STEPS, iter_size=20)
+_thesis = {
+    "fcn-alexnet": replace(_thesis_vgg, base_lr=1e-3),
+    "fcn-googlenet": replace(_thesis_vgg, base_lr=5e-5),
+    "fcn32s": _thesis_vgg,
+    "fcn16s": replace(_thesis_vgg, base_lr=1e-6, max_iter=_SKIP_STEPS),
+    "fcn8s": replace(_thesis_vgg, base_lr=1e-8, max_iter=_SKIP_STEPS),
+    "fcn32s-fixed": replace(_thesis_vgg, rates=Rates(base=0)),
+    # Not in the thesis: its coarse rate, with the skips scaled as in the authors' public net.
+    "fcn8s-atonce": replace(_thesis_vgg, options=dict(scales=(0.01, 0.0001))),
+}
+
+# ---- heavy ----
+_heavy_vgg = Training(
+    base_lr=1e-10, max_iter=100000, momentum=0.99, normalize=False, rates=Rates(upscore=0)
+)
+_heavy = {
+    "fcn32s": _heavy_vgg,
+    "fcn16s": replace(_heavy_vgg, base_lr=1e-12),
+    "fcn8s": replace(_heavy_vgg, base_lr=1e-14),
+    "fcn8s-atonce": replace(_heavy_vgg, max_iter=300000, options=dict(scales=(0.01, 0.0001))),
+    # The authors published no heavy version of these three.  AlexNet: VGG's rate, as their public AlexNet has
+    # the rate (normalised, 1e-4) that VGG has in the thesis.  GoogLeNet: half of VGG's, as in the thesis.
+    "fcn32s-fixed": replace(_heavy_vgg, rates=Rates(base=0, upscore=0)),
+    "fcn-alexnet": _heavy_vgg,
+    "fcn-googlenet": replace(_heavy_vgg, base_lr=5e-11),
+}
+
+# ---- tuned ----
+_POLY = dict(power=0.9)
+
+_squeezenet = Training(
+    base_lr=1e-3,
+    max_iter=2500,
+    lr_policy="poly",
+    solver=_POLY,
+    rates=Rates(score=10, skip=10),
+    augment=dict(batch=4, mirror=True),
+    options=dict(pad=1, dropout_ratio=0.5),
+    snapshot=500,
+)
+_small = Training(
+    base_lr=1e-3,
+    max_iter=1000,
+    lr_policy="poly",
+    solver=_POLY,
+    rates=Rates(),
+    augment=dict(batch=4, mirror=True),
+    options=dict(widths=(16, 32, 64, 96, 128), depths=(2, 2, 2, 2, 2), fc_width=256, pad=1, dropout_ratio=0.5),
+    snapshot=500,
+)
+_tuned = {
+    "squeezenet-fcn16s": _squeezenet,
+    "squeezenet-fcn8s": replace(_squeezenet, base_lr=5e-4, max_iter=1200),
+    "squeezenet-fcn4s": replace(_squeezenet, base_lr=2.5e-4, max_iter=1200),
+    "small-fcn32s": _small,
+    "small-fcn16s": replace(_small, base_lr=5e-4, max_iter=500),
+    "small-fcn8s": replace(_small, base_lr=2.5e-4, max_iter=500),
+}
+
+RECIPES: Mapping[str, Mapping[str, Training]] = MappingProxyType(
+    {"thesis": _thesis, "heavy": _heavy, "tuned": _tuned}
+)
+"""Recipe name -> net name -> Training."""
+
+
+def recipes_of(name: str) -> list[str]:
+    """The recipes that the net `name` has, its usual one first."""
+    return [recipe for recipe, nets in RECIPES.items() if name in nets]
+
+
+def training(name: str, recipe: str | None = None) -> Training:
+    """The training of the net `name` by `recipe` (None: its usual one).  Raises `NetError` when there is none."""
+    available = recipes_of(name)
+    recipe = recipe or next(iter(available), None)
+    if recipe is None or recipe not in available:
+        raise NetError(
+            f"no recipe for net {name!r}", found=repr(recipe), expected=f"one of {available}",
+            help="choose a net of prototxt.NETS and one of its recipes",
+        )
+    return RECIPES[recipe][name]
+
+
+def solver_parameter(
+    plan: Training, train_net: str, val_net: str, snapshot_prefix: str, **overrides: Any
+) -> Any:
+    """The `caffe_pb2.SolverParameter` of a training; `overrides` sets any of its fields (a list, if repeated).
+
+    The val net is built but never run by the solver itself: scoring is done on whole data sets, between stages.
+    Raises `NetError` for a field that SolverParameter does not have.
+    """
+    values: dict[str, Any] = dict(
+        train_net=train_net, test_net=[val_net], test_iter=[1], test_interval=NEVER, test_initialization=False,
+        display=plan.display, average_loss=plan.average_loss, base_lr=plan.base_lr, lr_policy=plan.lr_policy,
+        momentum=plan.momentum, weight_decay=plan.weight_decay, iter_size=plan.iter_size, max_iter=plan.max_iter,
+        snapshot=plan.snapshot, snapshot_prefix=snapshot_prefix, random_seed=1337, **plan.solver,
+    )
+    values.update(overrides)
+    known = caffe_pb2.SolverParameter.DESCRIPTOR.fields_by_name
+    for key in values:
+        if key not in known:
+            raise NetError(
+                f"SolverParameter has no field {key!r}", expected=f"one of {sorted(known)}",
+                help="check the spelling of the override",
+            )
+    return caffe_pb2.SolverParameter(**values)

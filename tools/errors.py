@@ -1,0 +1,30 @@
+"""The errors of the tools: the engine's family where it has one, else stand-ins of the same shape."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from data.errors import DataError as DataError
+
+if TYPE_CHECKING:
+    from caffe.errors import CaffeError as CaffeError
+else:
+    try:
+        from caffe import CaffeError
+    except ImportError:  # BVLC Caffe 1.0, whose own failures end the process
+        CaffeError = DataError
+
+
+class RunError(CaffeError):
+    """A run cannot start, go on or be resumed: its folder, its settings or its loss."""
+
+
+class Stopped(Exception):
+    """The user asked a run to stop (Ctrl-C, SIGTERM); its snapshot is written. `code` is the exit status."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+__all__ = ["CaffeError", "DataError", "RunError", "Stopped"]
