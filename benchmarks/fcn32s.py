@@ -104,8 +104,8 @@ def torch_step(size: int, gpu: int | None) -> Step:
                 x = F.relu_(F.conv2d(x, w, b, padding=pad))
                 pad = 1
             x = F.max_pool2d(x, 2, 2, ceil_mode=True)
-        x = F.dropout(F.relu_(F.conv2d(x, *fc6)), 0.5, inplace=True)
-        x = F.dropout(F.relu_(F.conv2d(x, *fc7)), 0.5, inplace=True)
+        x = F.dropout(F.relu_(F.conv2d(x, *fc6)), 0.5)   # autograd refuses dropout in place here
+        x = F.dropout(F.relu_(F.conv2d(x, *fc7)), 0.5)
         x = F.conv_transpose2d(F.conv2d(x, *score), up, stride=32)[:, :, 19:19 + size, 19:19 + size]
         loss = F.cross_entropy(x, target, ignore_index=255)
         loss.backward()

@@ -118,7 +118,8 @@ class Memory:
         if self.viewed and self.host is not None:
             self.host.zero_()
             self.host_fresh, self.device_fresh = True, False
-        else:
+        else:   # let the memory go: a new gradient will be adopted, and two of fc6's would be 800 MB
+            self.host = self.device = None
             self.host_fresh = self.device_fresh = False
 
     def numpy(self) -> np.ndarray:

@@ -1,10 +1,10 @@
 """Where a coordinate of one blob lies in another: maps through layers, and the Crop that aligns two blobs.
 
-A map is `(axis, scale, shift)`: input coordinate i of a layer lies at output coordinate `scale * i + shift`, for
-the spatial axes after `axis` (None when the map is the identity and fits any axis).  `scale` and `shift` are
-numbers or arrays with one entry for each spatial axis, or a single entry for all.  `crop(a, b)` walks the net
-from both tops back to a blob they share, and cuts `a` so that its pixels lie on those of `b`: the crop layers of
-fully convolutional networks (thesis, section 3.2).
+A map is `(axis, scale, shift)`: input coordinate i of a layer lies at output coordinate `scale * i +
+shift`, for the spatial axes after `axis` (None when the map is the identity and fits any axis).  `scale`
+and `shift` are numbers or arrays with one entry for each spatial axis, or a single entry for all.  `crop(a,
+b)` walks the net from both tops back to a blob they share, and cuts `a` so that its pixels lie on those of
+`b`: the crop layers of fully convolutional networks (thesis, section 3.2).
 """
 
 from __future__ import annotations
@@ -105,8 +105,10 @@ def compose(base_map: Map, next_map: Map) -> Map:
     if axis is None:
         axis = next_axis
     elif next_axis is not None and next_axis != axis:
-        raise AxisMismatchException("coordinate maps count from different axes", found=f"{axis} and {next_axis}",
-                                    help="give the layers between the two tops one `axis`")
+        raise AxisMismatchException(
+            "coordinate maps count from different axes", found=f"{axis} and {next_axis}",
+            help="give the layers between the two tops one `axis`",
+        )
     return axis, scale * next_scale, scale * next_shift + shift
 
 
@@ -119,15 +121,16 @@ def inverse(coord_map: Map) -> Map:
 def coord_map_from_to(top_from: Top, top_to: Top) -> Map:
     """The map from coordinates of `top_from` to those of `top_to`, over a blob that both come from.
 
-    All common blobs are taken to give one map, as they do in a net whose summed or joined branches are aligned.
-    Raises `UnconnectedError` when there is none.
+    All common blobs are taken to give one map, as they do in a net whose summed or joined branches are
+    aligned. Raises `UnconnectedError` when there is none.
     """
     from_maps = dict(_ancestors(top_from))
     for top, to_map in _ancestors(top_to):
         if top in from_maps:
             return compose(to_map, inverse(from_maps[top]))
     raise UnconnectedError(
-        "no coordinate map between the tops", found=f"a {top_from.fn.type_name} and a {top_to.fn.type_name} top",
+        "no coordinate map between the tops",
+        found=f"a {top_from.fn.type_name} and a {top_to.fn.type_name} top",
         help="both must come from one blob by spatial layers (convolution, pooling, crop, elementwise, ...)",
     )
 
@@ -149,14 +152,16 @@ def crop(top_from: Top, top_to: Top) -> Top:
         raise CropError("cannot crop at a fractional offset", found=f"offset {_show(-shift)}",
                         help="change a kernel size or pad so that the offset is whole")
     if (offset < 0).any():
-        raise CropError("cannot crop at a negative offset", found=f"offset {_show(offset)}", expected="0 or more",
+        raise CropError("cannot crop at a negative offset", found=f"offset {_show(offset)}",
+                        expected="0 or more",
                         help="the top to be cropped begins inside the other: pad the first convolution more")
     first = 2 if axis is None else axis + 1
     return layers.Crop(top_from, top_to, crop_param=dict(axis=first, offset=offset.tolist()))
 
 
 def _ancestors(top: Top) -> list[tuple[Top, Map]]:
-    """`top` and the blobs it comes from by mappable layers, nearest first, with the map from each to `top`."""
+    """`top` and the blobs it comes from by mappable layers, nearest first, with the map from each to
+    `top`."""
     maps: dict[Top, Map] = {top: _IDENTITY}
     queue = deque([top])
     while queue:

@@ -62,11 +62,13 @@ class CaffeError(Exception):
 
 
 class ParseError(CaffeError):
-    """A text input (prototxt, solver, list file) cannot be read: syntax, unknown field, wrong value, encoding."""
+    """A text input (prototxt, solver, list file) cannot be read: syntax, unknown field, wrong value,
+    encoding."""
 
 
 class NetError(CaffeError):
-    """A net is inconsistent as a whole: unknown bottom, duplicate top, sharing conflict, no such layer or blob."""
+    """A net is inconsistent as a whole: unknown bottom, duplicate top, sharing conflict, no such layer or
+    blob."""
 
 
 class LayerError(CaffeError):

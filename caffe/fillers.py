@@ -85,7 +85,7 @@ def bilinear(shape: tuple[int, ...], filler: Any) -> torch.Tensor:
         raise ValueError("bilinear wants four axes and a square kernel")
     k = shape[3]
     f = math.ceil(k / 2.0)
-    c = (2 * f - 1 - f % 2) / (2.0 * f)
+    c = (k - 1) / (2.0 * f)
     line = 1 - (torch.arange(k, dtype=torch.float64) / f - c).abs()
     return torch.outer(line, line).float().expand(shape).contiguous()
 

@@ -13,7 +13,7 @@ import torch
 from . import fillers, proto_fields
 from .blob import Blob
 from .errors import LayerError, ShapeError
-from .layer import Layer
+from .layer import Count, Layer
 
 Shape = tuple[int, ...]
 
@@ -21,8 +21,8 @@ Shape = tuple[int, ...]
 class FunctionLayer(Layer):
     """Subclasses give `compute`, and where they differ from the defaults `configure` and `top_shapes`."""
 
-    bottoms = 1
-    tops = 1
+    bottoms: Count = 1
+    tops: Count = 1
     differentiable = True       # False: backward is refused (as Caffe's NOT_IMPLEMENTED)
     saves_output = True         # autograd keeps the output for backward, so that it must not be overwritten
     shares_data = False         # the tops are the bottom's memory in another shape, as Caffe's ShareData
@@ -41,7 +41,7 @@ class FunctionLayer(Layer):
         """One shape per top; by default each is that of bottom 0. Check here what may change between passes."""
         return [shapes[0]] * max(1, len(self.layer_param.top))
 
-    def compute(self, *args: torch.Tensor) -> torch.Tensor | Sequence[torch.Tensor]:
+    def compute(self, *args: Any, **kwargs: Any) -> torch.Tensor | Sequence[torch.Tensor]:
         """The layer's function: bottoms first, then parameters, to one tensor or one per top."""
         raise LayerError(f"{self.type} defines no compute", layer=self.name, help="write `compute` in its class")
 

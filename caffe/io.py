@@ -27,7 +27,8 @@ class ArrayShapeError(ShapeError, ValueError):
 def blobproto_to_array(blob: Any, return_diff: bool = False) -> np.ndarray:
     """The values (or with `return_diff` the gradient) of a `BlobProto`, in its shape, as float32.
 
-    One value without a shape is an array without axes.  Raises `ArrayShapeError` when number and shape differ.
+    One value without a shape is an array without axes.  Raises `ArrayShapeError` when number and shape
+    differ.
     """
     try:
         return blobs.blob_array(blob, diff=return_diff).copy()
@@ -70,7 +71,8 @@ def array_to_datum(arr: np.ndarray, label: int | None = None) -> Any:
 
 
 def datum_to_array(datum: Any) -> np.ndarray:
-    """The channels x height x width array in a `Datum`: uint8, or float64 from float data; its label is `datum.label`.
+    """The channels x height x width array in a `Datum`: uint8, or float64 from float data; its label is
+    `datum.label`.
 
     An encoded image is decoded, to BGR as Caffe keeps it.  Raises `DataError` for a damaged one and
     `ArrayShapeError` when the number of values does not fit.
@@ -119,8 +121,7 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> np.ndarr
 
 def _to_unit(image: Any, color: bool) -> np.ndarray:
     if image.mode.startswith("I"):  # 16-bit gray: Pillow's own conversion to 8 bits clips it
-        gray = np.asarray(image).astype(np.float64)
-        gray = (gray / 65535).astype(np.float32)[:, :, np.newaxis]
+        gray = np.asarray(image, np.float32)[:, :, np.newaxis] / np.float32(65535)
         return np.repeat(gray, 3, axis=2) if color else gray
     if image.mode == "F":
         gray = np.asarray(image, np.float32)[:, :, np.newaxis]
@@ -128,8 +129,8 @@ def _to_unit(image: Any, color: bool) -> np.ndarray:
     if image.mode in ("L", "1", "LA") and not color:
         return (np.asarray(image.convert("L"), np.float32) / 255)[:, :, np.newaxis]
     # A palette with transparency goes through RGBA: Pillow warns about the direct way.
-    rgb = np.asarray(image.convert("RGBA").convert("RGB") if image.mode in ("P", "PA") else image.convert("RGB"))
-    unit = rgb.astype(np.float32) / 255
+    opaque = image.convert("RGBA") if image.mode in ("P", "PA") else image
+    unit = np.asarray(opaque.convert("RGB"), np.float32) / 255
     if color:
         return unit
     # The luminance that pycaffe's reader uses (ITU-R BT.709), not Pillow's BT.601.
@@ -139,16 +140,17 @@ def _to_unit(image: Any, color: bool) -> np.ndarray:
 def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1) -> np.ndarray:
     """Resize an H x W x K array to (height, width) `new_dims` by spline interpolation; float32.
 
-    Images of 1 or 3 channels are sampled at pixel centres (edges included), with zeros beyond the border mixed in
-    as pycaffe does; others on a grid whose corners are the corner pixels.  `interp_order` 0 is nearest, 1 linear,
-    up to 5.
+    Images of 1 or 3 channels are sampled at pixel centres (edges included), with zeros beyond the border
+    mixed in as pycaffe does; others on a grid whose corners are the corner pixels.  `interp_order` 0 is
+    nearest, 1 linear, up to 5.
     """
     from scipy import ndimage
 
     im = np.asarray(im)
     if im.ndim != 3 or len(new_dims) != 2:
         raise ArrayShapeError("an image to resize has three axes", found=f"shape {im.shape}",
-                              expected="(height, width, channels)", help="add a channel axis: im[:, :, np.newaxis]")
+                              expected="(height, width, channels)",
+                              help="add a channel axis: im[:, :, np.newaxis]")
     height, width = (int(n) for n in new_dims)
     if im.shape[2] not in (1, 3):
         zoom = (height / im.shape[0], width / im.shape[1], 1)
@@ -160,17 +162,19 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1)
     columns = (np.arange(width) + 0.5) * im.shape[1] / width - 0.5
     grid = np.meshgrid(rows, columns, indexing="ij")
     # Relative to the minimum, so that "beyond the border" is the darkest value, as it is in pycaffe.
+    above = im.astype(np.float64) - low
     planes = [
-        ndimage.map_coordinates(im[:, :, k] - float(low), grid, np.float64, interp_order, mode="grid-constant")
+        ndimage.map_coordinates(above[:, :, k], grid, order=interp_order, mode="grid-constant")
         for k in range(im.shape[2])
     ]
-    return (np.stack(planes, axis=2) + float(low)).astype(np.float32)
+    return (np.stack(planes, axis=2) + low).astype(np.float32)
 
 
 def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int]) -> np.ndarray:
     """The four corners, the centre, and their mirror images, of each H x W x K image: 10 N crops, float32.
 
-    `crop_dims` is (height, width); all images have one size.  Raises `ArrayShapeError` when a crop does not fit.
+    `crop_dims` is (height, width); all images have one size.  Raises `ArrayShapeError` when a crop does not
+    fit.
     """
     height, width, channels = images[0].shape
     crop_height, crop_width = (int(n) for n in crop_dims)
@@ -190,8 +194,9 @@ def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int]) -> np.nda
 class Transformer:
     """Brings images into a net's input form and back, by settings made for each input.
 
-    `inputs` maps the name of each input to its shape (batch, channels, height, width).  `preprocess` applies, in
-    this order: resize, transpose, channel swap, raw scale, mean, input scale; a setting that is not made is skipped.
+    `inputs` maps the name of each input to its shape (batch, channels, height, width).  `preprocess`
+    applies, in this order: resize, transpose, channel swap, raw scale, mean, input scale; a setting that is
+    not made is skipped.
     """
 
     def __init__(self, inputs: Mapping[str, Sequence[int]]) -> None:
@@ -227,7 +232,8 @@ class Transformer:
         return out
 
     def deprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
-        """The image that `preprocess` made `data` from (but for its size); axes of length 1 are dropped first."""
+        """The image that `preprocess` made `data` from (but for its size); axes of length 1 are dropped
+        first."""
         self._shape(in_)
         out = np.array(data, np.result_type(data, np.float32)).squeeze()
         if in_ in self.input_scale:
@@ -267,13 +273,15 @@ class Transformer:
         if mean.ndim == 1:
             if mean.shape[0] != channels:
                 raise ArrayShapeError("the mean has another number of channels than the input",
-                                      found=mean.shape[0], expected=channels, help="give one value for each channel")
+                                      found=mean.shape[0], expected=channels,
+                                      help="give one value for each channel")
             mean = mean[:, np.newaxis, np.newaxis]
         elif mean.ndim in (2, 3):
             mean = mean[np.newaxis] if mean.ndim == 2 else mean
             if mean.shape[0] not in (1, channels):
                 raise ArrayShapeError("the mean has another number of channels than the input",
-                                      found=mean.shape[0], expected=channels, help="give channels x height x width")
+                                      found=mean.shape[0], expected=channels,
+                                      help="give channels x height x width")
             if mean.shape[1:] != tuple(dims):
                 mean = resize_image(mean.transpose(1, 2, 0), dims).transpose(2, 0, 1)
         else:

@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from .errors import LayerError, ShapeError
+from .errors import LayerError
 
 if TYPE_CHECKING:
     from .blob import Blob
@@ -16,7 +16,9 @@ _registry: dict[str, type[Layer]] = {}
 _families_loaded = False
 L = TypeVar("L", bound="type[Layer]")
 
-ANY = (0, None)  # any number of bottoms or tops
+Count = int | tuple[int, int | None]   # how many bottoms or tops: exactly, or (least, most)
+ErrorClass = type[LayerError]
+ANY: Count = (0, None)  # any number of them
 
 
 class Layer:
@@ -28,8 +30,8 @@ class Layer:
     """
 
     # What a layer type says about itself; Net reads these.
-    bottoms: int | tuple[int, int | None] = ANY   # how many bottoms: exactly, or (least, most)
-    tops: int | tuple[int, int | None] = ANY
+    bottoms: Count = ANY
+    tops: Count = ANY
     auto_tops = False           # make missing tops up (loss layers)
     is_loss = False             # top 0 has loss weight 1 unless the prototxt says otherwise
     no_diff_to: tuple[int, ...] = ()   # bottoms that never get a diff, not even with force_backward
@@ -77,7 +79,7 @@ class Layer:
         """Fill the diff of bottoms whose `propagate_down` is true; add to the diffs of `self.blobs`."""
 
     def fail(self, message: str, *, found: object = None, expected: object = None, help: str | None = None,
-             error: type[LayerError] | type[ShapeError] = LayerError) -> NoReturn:
+             error: ErrorClass = LayerError) -> NoReturn:
         """Raise an error that names this layer and where it stands."""
         raise error(f"{self.type}: {message}", file=self.where or None, layer=self.name, found=found,
                     expected=expected, help=help)

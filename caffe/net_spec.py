@@ -36,7 +36,8 @@ def param_name_dict() -> dict[str, str]:
 
 
 def to_proto(*tops: Top | Function) -> Any:
-    """A `NetParameter` of all layers needed to compute the given tops; blobs and layers are named by type and count.
+    """A `NetParameter` of all layers needed to compute the given tops; blobs and layers are named by type
+    and count.
 
     Raises `LayerError` for parameters that the layers do not have.
     """
@@ -46,14 +47,15 @@ def to_proto(*tops: Top | Function) -> Any:
 def assign_proto(proto: Any, name: str, val: Any) -> None:
     """Set a field of a message from Python values.
 
-    A list (or tuple, or array) fills a repeated field, a dict fills a message, an enum may be given by name, and a
-    single value for a repeated field is a list of one.  Raises `LayerError` for a name or enum value that the
-    message does not have, `TypeError` for a value of the wrong type.
+    A list (or tuple, or array) fills a repeated field, a dict fills a message, an enum may be given by
+    name, and a single value for a repeated field is a list of one.  Raises `LayerError` for a name or enum
+    value that the message does not have, `TypeError` for a value of the wrong type.
     """
     field = proto.DESCRIPTOR.fields_by_name.get(name)
     if field is None:
         kind = proto.DESCRIPTOR.name
-        raise LayerError(f"{kind} has no field '{name}'", help=_suggest(name, [f.name for f in proto.DESCRIPTOR.fields]))
+        known = [f.name for f in proto.DESCRIPTOR.fields]
+        raise LayerError(f"{kind} has no field '{name}'", help=_suggest(name, known))
     val = _plain(val)
     target = getattr(proto, name)
     repeated = hasattr(target, "extend")
@@ -117,10 +119,10 @@ class Function:
         `to_proto`, as pycaffe programs map coordinates through such layers without ever writing them."""
         layer_fields = caffe_pb2.LayerParameter.DESCRIPTOR.fields
         own = self._own_field()
-        messages = [f.message_type for f in layer_fields if f.name.endswith("_param") and own in (None, f.name)]
+        own_or_all = [f for f in layer_fields if f.name.endswith("_param") and own in (None, f.name)]
         if name in caffe_pb2.LayerParameter.DESCRIPTOR.fields_by_name:
             return
-        if not any(name in message.fields_by_name for message in messages):
+        if not any(name in field.message_type.fields_by_name for field in own_or_all):
             raise self._unknown(name)
 
     def _own_field(self) -> str | None:
@@ -150,7 +152,7 @@ class Function:
         own = self._own_field()
         try:
             for key, value in self.params.items():
-                # Names that end in param are the layer's own fields even when its message has one of that name.
+                # As in pycaffe: a name that ends in param is a field of the layer, whatever its message has.
                 if not key.endswith("param") and own and key in getattr(layer, own).DESCRIPTOR.fields_by_name:
                     assign_proto(getattr(layer, own), key, value)
                 elif key in layer.DESCRIPTOR.fields_by_name:
@@ -166,7 +168,8 @@ class Function:
 
 
 class NetSpec:
-    """A net under construction: tops assigned as attributes (or items) give their blobs and layers their names.
+    """A net under construction: tops assigned as attributes (or items) give their blobs and layers their
+    names.
 
     `to_proto()` gives the `NetParameter`; `tops` the assigned tops by name, in order.
     """
@@ -213,8 +216,8 @@ class NetSpec:
 
 
 class Layers:
-    """Pseudo-module of layer functions: `Layers().Convolution(bottom, kernel_size=3)` gives the `Top` of a new
-    layer (a tuple of them when `ntop` > 1, the `Function` when it is 0).  Any name is a layer type."""
+    """Pseudo-module of layer functions: `Layers().Convolution(bottom, kernel_size=3)` gives the `Top` of a
+    new layer (a tuple of them when `ntop` > 1, the `Function` when it is 0).  Any name is a layer type."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -246,8 +249,8 @@ class Parameters:
 def _net(tops: Iterable[Top | Function], names: dict[Any, str]) -> Any:
     """The net of `tops`: every layer after the layers it needs, those in the order of its inputs.
 
-    `names` holds the given names of tops (and layers without tops) and gets the made-up ones: the layer's type and
-    a running number per type.
+    `names` holds the given names of tops (and layers without tops) and gets the made-up ones: the layer's
+    type and a running number per type.
     """
     counts: Counter[str] = Counter()
     layers: dict[Function, Any] = {}
@@ -270,7 +273,8 @@ def _net(tops: Iterable[Top | Function], names: dict[Any, str]) -> Any:
 
 
 def _needed(fn: Function, done: dict[Function, Any]) -> Iterator[Function]:
-    """`fn` and the layers under it that are not done, inputs first; with a stack, as nets are deeper than Python's."""
+    """`fn` and the layers under it that are not done, inputs first; with a stack, as nets are deeper than
+    Python's."""
     stack: list[tuple[Function, Iterator[Top]]] = [] if fn in done else [(fn, iter(fn.inputs))]
     while stack:
         current, inputs = stack[-1]

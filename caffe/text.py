@@ -1,4 +1,5 @@
-"""Reading and writing prototxt files: nets and solvers as text, with errors that name file, line and remedy."""
+"""Reading and writing prototxt files: nets and solvers as text, with errors that name file, line and
+remedy."""
 
 from __future__ import annotations
 
@@ -65,7 +66,8 @@ def read_net_prototxt(source: str | os.PathLike[str]) -> Any:
 
 
 def load_solver(path: str | os.PathLike[str]) -> Any:
-    """Read a solver prototxt, upgrade it, and fill in `snapshot_prefix` as Caffe does.  Raises `ParseError`."""
+    """Read a solver prototxt, upgrade it, and fill in `snapshot_prefix` as Caffe does.  Raises
+    `ParseError`."""
     param = read_solver_prototxt(path)
     upgrade_solver(param, file=str(path))
     return param
@@ -86,7 +88,9 @@ def read_caffemodel(path: str | os.PathLike[str]) -> Any:
     return net
 
 
-def write_prototxt(message: Any, path: str | os.PathLike[str], *, error: type[CaffeError] = CaffeError) -> None:
+def write_prototxt(
+    message: Any, path: str | os.PathLike[str], *, error: type[CaffeError] = CaffeError
+) -> None:
     """Write a message as text, whole or not at all.  Raises `error` when the file cannot be written."""
     atomic_write(path, text_format.MessageToString(message), error=error)
 
@@ -165,7 +169,8 @@ def _read_text(path: str | os.PathLike[str]) -> str:
     if looks is not None:
         raise ParseError(
             "is not a prototxt", file=path, found=looks,
-            help="the download saved a web page: fetch the raw file" if "HTML" in looks else "give the .prototxt file",
+            help="the download saved a web page: fetch the raw file" if "HTML" in looks
+            else "give the .prototxt file",
         )
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise ParseError("is not UTF-8 text", file=path, found="UTF-16", help="save the file as UTF-8")
@@ -179,7 +184,8 @@ def _read_text(path: str | os.PathLike[str]) -> str:
             help="give the prototxt, not the weights" if binary else "save the file as UTF-8",
         ) from problem
     if "\0" in text:
-        raise ParseError("is not text", file=path, found="binary data", help="give the prototxt, not the weights")
+        raise ParseError("is not text", file=path, found="binary data",
+                         help="give the prototxt, not the weights")
     return text
 
 
@@ -219,8 +225,8 @@ def _explain(
             help=f"did you mean {close[0]}?" if close else "use one of these values",
         )
     if open_line is not None and re.match(r"""Expected "[}>]".""", reason):
-        return ParseError(f"the block opened here is never closed; line {line}: {reason}", file=file, line=open_line,
-                          help="close it with }, or close the one inside it")
+        return ParseError(f"the block opened here is never closed; line {line}: {reason}", file=file,
+                          line=open_line, help="close it with }, or close the one inside it")
     return ParseError(reason.replace("caffe.", ""), file=file, line=line, help=_NO_SUGGESTION)
 
 

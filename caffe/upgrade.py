@@ -1,8 +1,8 @@
 """Upgrades older net and solver formats to the current one, by the rules of BVLC Caffe.
 
 In order: layers of 2013 (V0: one flat `layer` inside `layers`), transformation settings inside data layers,
-layers of 2014 (V1: `layers` with an enum type), `input` fields, BatchNorm with three `param`s; for solvers the
-enum `solver_type`.  All work on messages of both schemas (text, and caffemodels with raw arrays).
+layers of 2014 (V1: `layers` with an enum type), `input` fields, BatchNorm with three `param`s; for solvers
+the enum `solver_type`.  All work on messages of both schemas (text, and caffemodels with raw arrays).
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ _V0_SETTINGS: dict[str, tuple[str, dict[str, str]]] = {
     "conv": ("convolution_param", _WEIGHT_SETTINGS | {
         "pad": "pad", "kernelsize": "kernel_size", "group": "group", "stride": "stride"}),
     "innerproduct": ("inner_product_param", _WEIGHT_SETTINGS),
-    "pool": ("pooling_param", {"pad": "pad", "kernelsize": "kernel_size", "stride": "stride", "pool": "pool"}),
+    "pool": ("pooling_param", {
+        "pad": "pad", "kernelsize": "kernel_size", "stride": "stride", "pool": "pool"}),
     "dropout": ("dropout_param", {"dropout_ratio": "dropout_ratio"}),
     "lrn": ("lrn_param", {"local_size": "local_size", "alpha": "alpha", "beta": "beta", "k": "k"}),
     "concat": ("concat_param", {"concat_dim": "concat_dim"}),
@@ -108,14 +109,15 @@ def upgrade_net(net: Any, file: str | None = None, lines: list[int | None] | Non
 def upgrade_solver(solver: Any, file: str | None = None) -> bool:
     """Bring a `SolverParameter` to the current format in place; True when something changed.
 
-    `solver_type` becomes `type`.  With `file`, a missing `snapshot_prefix` becomes the file's path without its
-    suffix, and one that is a folder becomes a path in it named after the file.  Raises `SolverError` when both
-    type fields are set.
+    `solver_type` becomes `type`.  With `file`, a missing `snapshot_prefix` becomes the file's path without
+    its suffix, and one that is a folder becomes a path in it named after the file.  Raises `SolverError`
+    when both type fields are set.
     """
     changed = False
     if solver.HasField("solver_type"):
         if solver.HasField("type"):
-            raise SolverError("both solver_type and type are set", file=file, help="keep `type` and remove `solver_type`")
+            raise SolverError("both solver_type and type are set", file=file,
+                              help="keep `type` and remove `solver_type`")
         solver.type = SOLVER_TYPES[type(solver).SolverType.Name(solver.solver_type)]
         solver.ClearField("solver_type")
         changed = True
@@ -137,7 +139,8 @@ def _fold_padding(net: Any, file: str | None, lines: list[int | None] | None) ->
     for layer in net.layers:
         for i, name in enumerate(layer.bottom):
             if name not in source:
-                raise NetError(f"unknown bottom blob '{name}'", file=file, layer=layer.layer.name or layer.name,
+                raise NetError(f"unknown bottom blob '{name}'", file=file,
+                               layer=layer.layer.name or layer.name,
                                help="a layer must come after the layers it reads")
             padding = source[name]
             if padding is None or padding.layer.type != "padding":
@@ -184,7 +187,8 @@ def _upgrade_v0_layer(layer: Any, file: str | None) -> None:
         elif name == "hdf5_output_param" and v0.type == "hdf5_output":
             layer.hdf5_output_param.CopyFrom(value)
         else:  # Caffe says so and goes on: such settings never had an effect
-            log.warning("%s: layer '%s': a %s layer has no '%s'; left out", file or "net", v0.name, v0.type, name)
+            log.warning("%s: layer '%s': a %s layer has no '%s'; left out",
+                        file or "net", v0.name, v0.type, name)
     layer.ClearField("layer")
 
 
@@ -239,8 +243,9 @@ def _upgrade_inputs(net: Any, file: str | None, lines: list[int | None] | None) 
     elif net.input_dim:
         dims = list(net.input_dim)
         if len(dims) != 4 * count:
-            raise NetError("each `input` needs four `input_dim`", file=file, found=f"{len(dims)} for {count} inputs",
-                           expected=4 * count, help="give num, channels, height and width of each input")
+            raise NetError("each `input` needs four `input_dim`", file=file,
+                           found=f"{len(dims)} for {count} inputs", expected=4 * count,
+                           help="give num, channels, height and width of each input")
         shapes = [dims[4 * i : 4 * i + 4] for i in range(count)]
     else:
         shapes = []
@@ -268,7 +273,8 @@ def _freeze_batch_norm(net: Any) -> bool:
 
 
 def _put(message: Any, name: str, value: Any) -> None:
-    """Set a field from the value of the same kind in another message; a scalar becomes a list where needed."""
+    """Set a field from the value of the same kind in another message; a scalar becomes a list where
+    needed."""
     target = getattr(message, name)
     if hasattr(target, "extend"):
         target.extend(value if hasattr(value, "extend") else [value])

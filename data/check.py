@@ -1,4 +1,4 @@
-"""Look at every picture of a data set before training on it: label histogram, and everything that is wrong."""
+"""Look at every picture of a data set before training on it: label histogram, and all that is wrong."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Problem:
 class SplitReport:
     """What one split contains.
 
-    `pixels[c]` and `images[c]` count labelled pixels of class c, and the images in which it occurs; `void` counts
-    pixels of the ignore index, `void_images` the images that have some.  Files with a problem that leaves their
-    labels unreadable, and labels out of range, are in no count.
+    `pixels[c]` and `images[c]` count labelled pixels of class c, and the images in which it occurs; `void`
+    counts pixels of the ignore index, `void_images` the images that have some. Files with a problem that
+    leaves their labels unreadable, and labels out of range, are in no count.
     """
 
     split: str
@@ -40,7 +40,7 @@ class SplitReport:
 
     @property
     def percent(self) -> list[float]:
-        """Per class, the percentage of the labelled pixels (void left out); all 0 where nothing is labelled."""
+        """Per class, the percentage of the labelled pixels (void left out); 0 where nothing is labelled."""
         total = sum(self.pixels)
         return [100.0 * n / total if total else 0.0 for n in self.pixels]
 
@@ -79,11 +79,12 @@ class Report:
         width = max([len(name) for name in self.classes] + [4])
         head = f"{self.name} {split.split}: {split.pictures} pictures"
         rows = [head, f"{'id':>4}  {'class':<{width}}  {'pixels':>13}  {'percent':>8}  {'images':>7}"]
-        for c, name in enumerate(self.classes):
-            rows.append(
-                f"{c:>4}  {name:<{width}}  {split.pixels[c]:>13}  {split.percent[c]:>8.3f}  {split.images[c]:>7}"
-            )
-        rows.append(f"{255:>4}  {'void':<{width}}  {split.void:>13}  {split.void_percent:>8.3f}  {split.void_images:>7}")
+        columns = [
+            (c, n, split.pixels[c], split.percent[c], split.images[c]) for c, n in enumerate(self.classes)
+        ]
+        columns.append((255, "void", split.void, split.void_percent, split.void_images))
+        for c, name, pixels, percent, images in columns:
+            rows.append(f"{c:>4}  {name:<{width}}  {pixels:>13}  {percent:>8.3f}  {images:>7}")
         return "\n".join(rows)
 
 
@@ -97,9 +98,9 @@ def _plain(ids: Iterable[str], total: int, split: str) -> Iterable[str]:
 def check(dataset: Dataset, splits: Iterable[str] | None = None, progress: Progress = _plain) -> Report:
     """Read every image and label of `splits` and report.
 
-    By default all splits except those whose pictures others list already (trainval) and a `test` split without
-    any labels, as VOC's is.  `progress(ids, total, split)` wraps the loop (for a progress bar).  Problems are
-    collected, never raised; only a split that does not exist raises DataError.
+    By default all splits except those whose pictures others list already (trainval) and a `test` split
+    without any labels, as VOC's is. `progress(ids, total, split)` wraps the loop (for a progress bar).
+    Problems are collected, never raised; only a split that does not exist raises DataError.
     """
     chosen = list(splits) if splits is not None else default_splits(dataset)
     reports = [_check_split(dataset, split, progress) for split in chosen]
@@ -117,7 +118,9 @@ def default_splits(dataset: Dataset) -> list[str]:
     for split in dataset.splits():
         if split == "trainval" and {"train", "val"} <= set(dataset.splits()):
             continue
-        if split == "test" and not any(dataset.label_path(picture).is_file() for picture in dataset.ids(split)):
+        if split == "test" and not any(
+            dataset.label_path(picture).is_file() for picture in dataset.ids(split)
+        ):
             continue
         chosen.append(split)
     return chosen
@@ -170,18 +173,27 @@ def _check_picture(dataset: Dataset, picture: str, report: SplitReport) -> None:
         label = dataset.label(picture)
     except DataError as error:
         coloured = "colour-coded" in str(error.found)
-        problem("colour-coded label" if coloured else "unreadable label", label_path,
-                f"{error.message}: found {error.found}" if error.found else error.message)
+        problem(
+            "colour-coded label" if coloured else "unreadable label",
+            label_path,
+            f"{error.message}: found {error.found}" if error.found else error.message,
+        )
         return
     if size is not None and label.shape != size:
-        problem("size mismatch", label_path,
-                f"labels are {label.shape[0]}x{label.shape[1]}, the image is {size[0]}x{size[1]} (height x width)")
+        problem(
+            "size mismatch",
+            label_path,
+            "labels are {}x{}, the image is {}x{} (height x width)".format(*label.shape, *size),
+        )
     counts = np.bincount(label.ravel(), minlength=256)
     classes = len(dataset.classes)
     for value in np.flatnonzero(counts):
         if value >= classes and value != dataset.ignore:
-            problem("value out of range", label_path,
-                    f"value {value} in {counts[value]} pixels; the classes are 0..{classes - 1}, void is 255")
+            problem(
+                "value out of range",
+                label_path,
+                f"value {value} in {counts[value]} pixels; the classes are 0..{classes - 1}, void is 255",
+            )
     void = int(counts[dataset.ignore])
     if void == label.size:
         problem("all void", label_path, "no pixel is labelled: nothing to learn or score from")

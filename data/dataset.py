@@ -21,8 +21,9 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 class Dataset(ABC):
     """Images with one class index per pixel.
 
-    `name`, `root` (its folder), `classes` (names, line n is class n), `ignore` (the index that counts neither in
-    the loss nor in scores).  Reading never changes anything; every failure is a DataError that names the file.
+    `name`, `root` (its folder), `classes` (names, line n is class n), `ignore` (the index that counts neither
+    in the loss nor in scores). Reading never changes anything; every failure is a DataError that names the
+    file.
     """
 
     ignore: ClassVar[int] = 255
@@ -58,7 +59,7 @@ class Dataset(ABC):
 
     @cached_property
     def palette(self) -> NDArray[np.uint8]:
-        """The 256 x 3 RGB colours in which this set's labels are shown: those of VOC unless a set overrides it."""
+        """The 256 x 3 RGB colours in which this set's labels are shown: VOC's, unless a set has its own."""
         return voc_palette()
 
     def __repr__(self) -> str:
@@ -74,8 +75,11 @@ def _open(path: Path, what: str) -> Image.Image:
             f"no {what} file", file=path, help="`python tools/check_data.py DIR` lists every missing file"
         ) from None
     except (UnidentifiedImageError, OSError) as error:
-        raise DataError(f"the {what} is not a readable image file ({error})", file=path,
-                        help="the file is damaged or no image; fetch or unpack it again") from error
+        raise DataError(
+            f"the {what} is not a readable image file ({error})",
+            file=path,
+            help="the file is damaged or no image; fetch or unpack it again",
+        ) from error
 
 
 def read_image(path: str | os.PathLike) -> NDArray[np.uint8]:
@@ -84,8 +88,11 @@ def read_image(path: str | os.PathLike) -> NDArray[np.uint8]:
         try:
             return np.array(image.convert("RGB"))
         except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"the image cannot be decoded ({error})", file=path,
-                            help="the file is cut short or damaged; fetch or unpack it again") from error
+            raise DataError(
+                f"the image cannot be decoded ({error})",
+                file=path,
+                help="the file is cut short or damaged; fetch or unpack it again",
+            ) from error
 
 
 def image_mode(path: str | os.PathLike) -> tuple[str, tuple[int, int]]:
@@ -95,14 +102,18 @@ def image_mode(path: str | os.PathLike) -> tuple[str, tuple[int, int]]:
 
 
 def read_indices(path: str | os.PathLike) -> NDArray[np.uint8]:
-    """The label file at `path` as H x W uint8 indices: a palette PNG's indices or an 8-bit gray file's values.
+    """The label file at `path` as H x W uint8: a palette PNG's indices or an 8-bit gray file's values.
 
     DataError for colour-coded labels: their colours are not class indices, and reading them as such is how
     label values come out wrong without a word.
     """
     with _open(Path(path), "label") as image:
         if image.mode not in ("P", "L"):
-            words = "colour-coded (RGB) labels" if image.mode in ("RGB", "RGBA") else f"a file of mode {image.mode}"
+            words = (
+                "colour-coded (RGB) labels"
+                if image.mode in ("RGB", "RGBA")
+                else f"a file of mode {image.mode}"
+            )
             raise DataError(
                 "labels must be class indices",
                 file=path,
@@ -113,12 +124,15 @@ def read_indices(path: str | os.PathLike) -> NDArray[np.uint8]:
         try:
             return np.array(image)
         except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"the label file cannot be decoded ({error})", file=path,
-                            help="the file is cut short or damaged; fetch or unpack it again") from error
+            raise DataError(
+                f"the label file cannot be decoded ({error})",
+                file=path,
+                help="the file is cut short or damaged; fetch or unpack it again",
+            ) from error
 
 
 def read_palette(path: str | os.PathLike) -> NDArray[np.uint8] | None:
-    """The 256 x 3 palette of a palette PNG, black where it has fewer entries; None for another kind of file."""
+    """The 256 x 3 palette of a palette PNG, black where it has fewer entries; None for other files."""
     with _open(Path(path), "label") as image:
         flat = image.getpalette() if image.mode == "P" else None
     if not flat:
@@ -134,10 +148,15 @@ def read_ids(path: str | os.PathLike) -> list[str]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise DataError("no such split list", file=path, help="a split list holds one picture id per line") from None
+        raise DataError(
+            "no such split list", file=path, help="a split list holds one picture id per line"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the split list cannot be read ({error})", file=path,
-                        help="a split list is plain text with one picture id per line") from error
+        raise DataError(
+            f"the split list cannot be read ({error})",
+            file=path,
+            help="a split list is plain text with one picture id per line",
+        ) from error
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
@@ -153,8 +172,8 @@ def find_file(folder: Path, picture: str, endings: tuple[str, ...]) -> Path:
 def find_below(folder: Path, is_root, nested: tuple[str, ...], depth: int = 3) -> list[Path]:
     """The folders at or below `folder` for which `is_root` holds.
 
-    Only subfolders whose names start with one of `nested` (any case) are entered, at most `depth` deep, so that
-    no folder of ten thousand images is searched.  A folder that qualifies is not searched further.
+    Only subfolders whose names start with one of `nested` (any case) are entered, at most `depth` deep, so
+    that no folder of ten thousand images is searched. A folder that qualifies is not searched further.
     """
     if not folder.is_dir():
         return []

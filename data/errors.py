@@ -28,7 +28,9 @@ except ImportError:
             self.message, self.file, self.line, self.layer = message, file, line, layer
             self.found, self.expected, self.help = found, expected, help
             where = "".join(f"{part}: " for part in (file, line, layer) if part is not None)
-            details = [f"{word} {value}" for word, value in (("found", found), ("expected", expected)) if value]
+            details = [
+                f"{word} {value}" for word, value in (("found", found), ("expected", expected)) if value
+            ]
             text = where + message + (f" ({', '.join(details)})" if details else "")
             super().__init__(text + (f"\nhelp: {help}" if help else ""))
 

@@ -58,8 +58,8 @@ def _as_indices(labels: NDArray) -> NDArray[np.uint8]:
 def write_indexed_png(path: str | os.PathLike, labels: NDArray, palette: NDArray | None = None) -> None:
     """Write `labels` (H x W or 1 x H x W, whole numbers 0..255) as a palette PNG, as VOC's server wants it.
 
-    `palette` is (n, 3) uint8 with n <= 256, VOC's by default; missing entries are black.  Raises DataError when
-    the labels are not indices.
+    `palette` is (n, 3) uint8 with n <= 256, VOC's by default; missing entries are black. Raises DataError
+    when the labels are not indices.
     """
     image = Image.fromarray(_as_indices(labels))
     colours = np.zeros((256, 3), dtype=np.uint8)

@@ -22,9 +22,9 @@ def open_dataset(
 ) -> Dataset:
     """The data set with a known name (voc2011, voc2012, sbd, seg11valid, shapes, camvid) or in a folder.
 
-    A name is looked for in `root`, or where data.sources.folder_of says; `shapes` is drawn on first use.  A folder
-    is in PASCAL VOC layout, or SBD's.  `classes` replaces the class names of the set.  DataError names the folder
-    looked in, what is missing, and the command that prepares it.
+    A name is looked for in `root`, or where data.sources.folder_of says; `shapes` is drawn on first use. A
+    folder is in PASCAL VOC layout, or SBD's. `classes` replaces the class names of the set. DataError names
+    the folder looked in, what is missing, and the command that prepares it.
     """
     name = os.fspath(name_or_dir)
     if name in SOURCES:
@@ -35,7 +35,8 @@ def open_dataset(
         raise DataError(
             f"no data set '{name}': neither a folder nor a known name",
             found=f"names {', '.join(SOURCES)}",
-            help=(f"did you mean '{near[0]}'? " if near else "") + "Give one of the names, or a folder in VOC layout",
+            help=(f"did you mean '{near[0]}'? " if near else "")
+            + "Give one of the names, or a folder in VOC layout",
         )
     if (folder / "img").is_dir() and (folder / "cls").is_dir():
         return SBD(folder, name=folder.name, classes=classes)

@@ -2,8 +2,9 @@
 
     img/<id>.jpg    cls/<id>.mat    train.txt    val.txt        (the archive's benchmark_RELEASE/dataset)
 
-Hariharan, Arbelaez, Bourdev, Maji, Malik, "Semantic Contours from Inverse Detectors", ICCV 2011.  The labels have no
-void rim.  SBD's own split differs from VOC's: data/splits.py says how to score without training pictures.
+Hariharan, Arbelaez, Bourdev, Maji, Malik, "Semantic Contours from Inverse Detectors", ICCV 2011. The labels
+have no void rim. SBD's own split differs from VOC's: data/splits.py says how to score without training
+pictures.
 """
 
 from __future__ import annotations
@@ -36,12 +37,13 @@ def find_sbd_root(folder: str | os.PathLike, name: str = "sbd") -> Path:
 
 
 def read_sbd_label(path: str | os.PathLike) -> NDArray[np.uint8]:
-    """`GTcls.Segmentation` of one of SBD's .mat files as H x W uint8; DataError names the file and what is wrong."""
+    """`GTcls.Segmentation` of one of SBD's .mat files as H x W uint8; DataError says what is wrong."""
     import scipy.io  # here, because it takes longer to import than everything else in this folder
 
     if not Path(path).is_file():
-        raise DataError("no label file", file=path,
-                        help="`python tools/check_data.py DIR` lists every missing file")
+        raise DataError(
+            "no label file", file=path, help="`python tools/check_data.py DIR` lists every missing file"
+        )
     try:
         labels = np.asarray(scipy.io.loadmat(path, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0])
     except Exception as error:  # SciPy raises a dozen kinds for a damaged file; each means the same here
@@ -53,9 +55,13 @@ def read_sbd_label(path: str | os.PathLike) -> NDArray[np.uint8]:
         ) from error
     whole = labels.ndim == 2 and labels.dtype.kind in "ui"
     if not whole or (labels.size and not 0 <= labels.min() <= labels.max() <= 255):
-        raise DataError("GTcls.Segmentation is not one class index per pixel", file=path,
-                        found=f"{labels.dtype} of shape {labels.shape}", expected="H x W whole numbers in 0..255",
-                        help="unpack the archive again")
+        raise DataError(
+            "GTcls.Segmentation is not one class index per pixel",
+            file=path,
+            found=f"{labels.dtype} of shape {labels.shape}",
+            expected="H x W whole numbers in 0..255",
+            help="unpack the archive again",
+        )
     return labels.astype(np.uint8)
 
 
@@ -75,9 +81,12 @@ class SBD(Dataset):
     def ids(self, split: str) -> list[str]:
         path = self.root / f"{split}.txt"
         if not path.is_file():
-            raise DataError(f"no split '{split}' in the data set '{self.name}'", file=path,
-                            found=", ".join(self.splits()) or "no list at all",
-                            help="choose one of those, or write the list: one picture id per line")
+            raise DataError(
+                f"no split '{split}' in the data set '{self.name}'",
+                file=path,
+                found=", ".join(self.splits()) or "no list at all",
+                help="choose one of those, or write the list: one picture id per line",
+            )
         return read_ids(path)
 
     def image_path(self, picture: str) -> Path:

@@ -1,12 +1,12 @@
 """The embedded data set `shapes`: coloured shapes on textured grounds, drawn from a seed, in VOC layout.
 
 It exists so that a segmentation net can be trained and scored in minutes on any machine with no download.
-Colour and texture tell the classes apart easily; what is hard is geometry.  Rings, crosses and dots are a few
-pixels thin or small, so a prediction at stride 32 loses them, one at stride 16 blurs them, and one at stride 8
-draws them (thesis, chapter 3).
+Colour and texture tell the classes apart easily; what is hard is geometry. Rings, crosses and dots are a few
+pixels thin or small, so a prediction at stride 32 loses them, one at stride 16 blurs them, and one at stride
+8 draws them (thesis, chapter 3).
 
-Every pixel is the same on every machine: the random numbers are raw PCG64 words, and the drawing uses integers
-only, in units of 1/16 pixel.
+The drawing is the same on every machine: its random numbers are raw PCG64 words, and it uses integers only,
+in units of 1/16 pixel.
 
     python -m data.shapes [--out DIR] [--seed N]
 """
@@ -29,7 +29,7 @@ from data.errors import DataError
 from data.palette import write_indexed_png
 
 CLASSES = ("background", "disk", "square", "triangle", "ring", "cross", "dots")
-SIZE = 128
+SIZE = 160
 COUNTS = {"train": 300, "val": 60}
 SEED = 2016
 VOID = 255
@@ -43,8 +43,18 @@ _TURNS = 64  # directions per full turn
 _COS = [round(1024 * math.cos(2 * math.pi * t / _TURNS)) for t in range(_TURNS)]
 _SIN = [round(1024 * math.sin(2 * math.pi * t / _TURNS)) for t in range(_TURNS)]
 
-# per class, the RGB colour around which objects are painted
-_COLOURS = {1: (205, 70, 60), 2: (60, 90, 205), 3: (65, 175, 75), 4: (225, 200, 60), 5: (190, 70, 195), 6: (60, 200, 205)}
+# per class: the RGB colour around which objects are painted; outer radius in pixels, smallest and largest
+_COLOURS = {
+    1: (205, 70, 60),
+    2: (60, 90, 205),
+    3: (65, 175, 75),
+    4: (225, 200, 60),
+    5: (190, 70, 195),
+    6: (60, 200, 205),
+}
+_RADII = {1: (16, 28), 2: (18, 30), 3: (20, 32), 4: (19, 30), 5: (18, 30), 6: (18, 26)}
+# thickness of rings and bars, diameter of dots, in half pixels
+_RING, _BAR, _DOT = (13, 18), (13, 18), (18, 24)
 
 
 class _Draw:
@@ -64,7 +74,7 @@ class _Draw:
     def field(self, shape: tuple[int, ...], low: int, high: int) -> NDArray[np.int64]:
         """An array of numbers in low..high."""
         words = self._bits.random_raw(int(np.prod(shape))) % np.uint64(high - low + 1)
-        return words.astype(np.int64).reshape(shape) + low
+        return np.asarray(words, dtype=np.int64).reshape(shape) + low
 
 
 def _grid(size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -81,7 +91,7 @@ def _cloud(draw: _Draw, size: int, cell: int, amplitude: int) -> NDArray[np.int6
     low, part = at // cell, at % cell
     rows = lattice[low] * (cell - part)[:, None] + lattice[low + 1] * part[:, None]
     both = rows[:, low] * (cell - part)[None, :] + rows[:, low + 1] * part[None, :]
-    return both // (cell * cell)
+    return np.asarray(both // (cell * cell), dtype=np.int64)
 
 
 def _waves(draw: _Draw, y: NDArray, x: NDArray, low: int, high: int, amplitude: int) -> NDArray[np.int64]:
@@ -134,26 +144,20 @@ def _mask(draw: _Draw, kind: int, y: NDArray, x: NDArray, cy: int, cx: int, radi
         # height 1.5 r, half base 0.866 r: |v| <= (r - u) / sqrt(3)
         return (u >= -radius // 2) & (np.abs(v) * 1024 <= (radius - u) * 591)
     if kind == 4:
-        inner = radius - draw.between(RING[0], RING[1]) * _UNIT // 2
+        inner = radius - draw.between(*_RING) * _UNIT // 2
         distance = dx * dx + dy * dy
         return (distance <= radius * radius) & (distance >= inner * inner)
     if kind == 5:
-        half = draw.between(BAR[0], BAR[1]) * _UNIT // 4
+        half = draw.between(*_BAR) * _UNIT // 4
         return ((np.abs(u) <= radius) & (np.abs(v) <= half)) | ((np.abs(v) <= radius) & (np.abs(u) <= half))
     found = np.zeros(y.shape, dtype=bool)
-    dot = draw.between(DOT[0], DOT[1]) * _UNIT // 4
+    dot = draw.between(*_DOT) * _UNIT // 4
     for k in range(draw.between(3, 5)):
         turn_k = (turn + k * 13) % _TURNS
         reach = draw.between(max(radius - 6 * _UNIT, dot), radius - dot)
         oy, ox = dy - reach * _SIN[turn_k] // 1024, dx - reach * _COS[turn_k] // 1024
         found |= oy * oy + ox * ox <= dot * dot
     return found
-
-
-# thickness or diameter in half pixels, smallest and largest
-RING, BAR, DOT = (10, 14), (10, 14), (14, 18)
-# outer radius in pixels, smallest and largest, per class
-_RADII = {1: (12, 22), 2: (14, 24), 3: (15, 25), 4: (15, 24), 5: (14, 24), 6: (14, 20)}
 
 
 def _paint(draw: _Draw, kind: int, y: NDArray, x: NDArray) -> NDArray[np.int64]:
@@ -181,7 +185,7 @@ def void_rim(label: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def render(seed: int, index: int, size: int = SIZE) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Picture number `index` of the set with `seed`: (size x size x 3 RGB, size x size labels), both uint8."""
+    """Picture number `index` of the set with `seed`: RGB size x size x 3 and labels size x size, uint8."""
     draw = _Draw(seed, index)
     y, x = _grid(size)
     image = _ground(draw, size, y, x)
@@ -206,19 +210,24 @@ def render(seed: int, index: int, size: int = SIZE) -> tuple[NDArray[np.uint8], 
     return np.clip(image, 0, 255).astype(np.uint8), void_rim(label)
 
 
-def write(folder: str | os.PathLike, seed: int = SEED, counts: dict[str, int] | None = None, size: int = SIZE) -> Path:
+def write(
+    folder: str | os.PathLike, seed: int = SEED, counts: dict[str, int] | None = None, size: int = SIZE
+) -> Path:
     """Draw the set into `folder` in VOC layout; an older drawing in it is replaced whole.
 
-    `counts` gives the pictures per split ({"train": 300, "val": 60} by default).  The folder appears when it is
-    complete, never half written.  Images are JPEG of quality 95 without chroma subsampling, as VOC's readers
-    expect the ending .jpg; labels are palette PNG.  DataError when the place cannot be written, or holds
-    something that was not drawn here.
+    `counts` gives the pictures per split ({"train": 300, "val": 60} by default). The folder appears when it
+    is complete, never half written. Images are JPEG of quality 95 without chroma subsampling, as VOC's
+    readers expect the ending .jpg; labels are palette PNG. DataError when the place cannot be written, or
+    holds something that was not drawn here.
     """
     folder = Path(folder)
     counts = COUNTS if counts is None else counts
     if folder.exists() and any(folder.iterdir()) and not (folder / _STAMP).is_file():
-        raise DataError("this folder is not empty and was not drawn by data.shapes", file=folder,
-                        help="give another folder with --out, or empty this one")
+        raise DataError(
+            "this folder is not empty and was not drawn by data.shapes",
+            file=folder,
+            help="give another folder with --out, or empty this one",
+        )
     work = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -231,8 +240,11 @@ def write(folder: str | os.PathLike, seed: int = SEED, counts: dict[str, int] | 
     except OSError as error:
         if _is_current(folder, seed, counts, size):
             return folder  # another process was faster
-        raise DataError(f"the data set 'shapes' cannot be written ({error})", file=folder,
-                        help="set CAFFE_LUNGO_DATA to a folder that can be written") from error
+        raise DataError(
+            f"the data set 'shapes' cannot be written ({error})",
+            file=folder,
+            help="set CAFFE_LUNGO_DATA to a folder that can be written",
+        ) from error
     finally:
         if work is not None and work.exists():
             shutil.rmtree(work, ignore_errors=True)
@@ -272,7 +284,7 @@ def _is_current(folder: Path, seed: int, counts: dict[str, int], size: int) -> b
 
 
 def ensure(folder: str | os.PathLike) -> Path:
-    """`folder` with the standard drawing in it, drawn now (a few seconds) where it is missing or of an older version.
+    """`folder` with the standard drawing in it, drawn now (in seconds) where it is missing or out of date.
 
     A drawing with another seed or size, made on purpose, is left as it is.
     """
@@ -291,11 +303,15 @@ def main(arguments: list[str] | None = None) -> int:
     from data.sources import folder_of
 
     parser = argparse.ArgumentParser(prog="python -m data.shapes", description="Draw the data set 'shapes'.")
-    parser.add_argument("--out", metavar="DIR", help="the folder to write (default: where open_dataset looks)")
+    parser.add_argument(
+        "--out", metavar="DIR", help="the folder to write (default: where open_dataset looks)"
+    )
     parser.add_argument("--seed", type=int, default=SEED, help=f"another seed draws other pictures ({SEED})")
-    parser.add_argument("--train", type=int, default=COUNTS["train"], metavar="N", help="train pictures (300)")
+    parser.add_argument(
+        "--train", type=int, default=COUNTS["train"], metavar="N", help="train pictures (300)"
+    )
     parser.add_argument("--val", type=int, default=COUNTS["val"], metavar="N", help="val pictures (60)")
-    parser.add_argument("--size", type=int, default=SIZE, metavar="PIXELS", help="side of the pictures (128)")
+    parser.add_argument("--size", type=int, default=SIZE, metavar="PIXELS", help="side of the pictures (160)")
     given = parser.parse_args(arguments)
     if min(given.train, given.val) < 1 or given.size < 32 or given.seed < 0:
         parser.error("--train and --val must be at least 1, --size at least 32, --seed not negative")

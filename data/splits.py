@@ -30,12 +30,19 @@ def seg11valid(voc_val: Iterable[str], sbd_train: Iterable[str]) -> list[str]:
     val, train = list(voc_val), set(sbd_train)
     left = [picture for picture in val if picture not in train]
     if (len(val), len(train)) == (VOC2011_VAL, SBD_TRAIN) and len(left) != SEG11VALID:
-        raise DataError("VOC 2011 val minus SBD train has the wrong size", found=f"{len(left)} ids",
-                        expected=f"{SEG11VALID} ids", help="one of the two lists is damaged; prepare both sets again")
+        raise DataError(
+            "VOC 2011 val minus SBD train has the wrong size",
+            found=f"{len(left)} ids",
+            expected=f"{SEG11VALID} ids",
+            help="one of the two lists is damaged; prepare both sets again",
+        )
     if not left:
-        raise DataError("VOC val minus SBD train is empty", found=f"{len(val)} and {len(train)} ids",
-                        expected="pictures of VOC val that SBD does not train on",
-                        help="the two lists must be VOC 2011 val and SBD train")
+        raise DataError(
+            "VOC val minus SBD train is empty",
+            found=f"{len(val)} and {len(train)} ids",
+            expected="pictures of VOC val that SBD does not train on",
+            help="the two lists must be VOC 2011 val and SBD train",
+        )
     return left
 
 
@@ -53,7 +60,7 @@ def compare_published(derived: Iterable[str], published: str | os.PathLike) -> N
 
 
 class Seg11Valid(Dataset):
-    """Train on SBD train, score on VOC 2011 val without it: splits `train`, and `seg11valid` (`val` means it too).
+    """Train on SBD train, score on VOC 2011 val without it: splits `train` and `seg11valid` (also `val`).
 
     A published seg11valid.txt beside VOC's lists is compared with the derived one.
     """
@@ -76,8 +83,12 @@ class Seg11Valid(Dataset):
             return list(self._train)
         if split in ("seg11valid", "val"):
             return list(self._val)
-        raise DataError(f"no split '{split}' in the data set 'seg11valid'", file=self.root, found="train, seg11valid",
-                        help="train is SBD train, seg11valid (or val) is VOC 2011 val without it")
+        raise DataError(
+            f"no split '{split}' in the data set 'seg11valid'",
+            file=self.root,
+            found="train, seg11valid",
+            help="train is SBD train, seg11valid (or val) is VOC 2011 val without it",
+        )
 
     def _set(self, picture: str) -> Dataset:
         """The set a picture belongs to: the two splits have no picture in common."""

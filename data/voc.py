@@ -1,9 +1,9 @@
 """Reader of the PASCAL VOC directory layout: VOC 2011, VOC 2012, and any other data set laid out like them.
 
-    JPEGImages/<id>.jpg                       images (.jpeg and .png are read too)
-    SegmentationClass/<id>.png                labels, palette PNG whose indices are the classes, 255 for void
-    ImageSets/Segmentation/<split>.txt        one id per line
-    classes.txt                               optional: line n is the name of class n (VOC's 21 where absent)
+JPEGImages/<id>.jpg                       images (.jpeg and .png are read too)
+SegmentationClass/<id>.png                labels, palette PNG whose indices are the classes, 255 for void
+ImageSets/Segmentation/<split>.txt        one id per line
+classes.txt                               optional: line n is the name of class n (VOC's 21 where absent)
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from data.sources import missing
 
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
-    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+    "tvmonitor",
 )  # fmt: skip
 
 _LISTS = Path("ImageSets") / "Segmentation"
@@ -54,8 +55,8 @@ def find_voc_root(folder: str | os.PathLike, name: str = "") -> Path:
 class VOC(Dataset):
     """A data set in VOC layout at or below `folder`.
 
-    `classes` replaces the names in classes.txt.  DataError when the folder, one of its three parts or every split
-    list is missing.
+    `classes` replaces the names in classes.txt. DataError when the folder, one of its three parts or every
+    split list is missing.
     """
 
     def __init__(

@@ -15,10 +15,10 @@ from .measure import table
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m prototxt", description="write the prototxt files of every net")
+    parser = argparse.ArgumentParser(prog="python -m prototxt", description="write all prototxt files")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--check", action="store_true", help="change nothing; say which files differ")
-    mode.add_argument("--table", action="store_true", help="print the measures of every net (thesis, Table 3.1)")
+    mode.add_argument("--table", action="store_true", help="print every net's measures (thesis, Table 3.1)")
     options = parser.parse_args(arguments)
     if options.table:
         print(table())

@@ -22,9 +22,9 @@ IGNORE_LABEL = 255
 class Rates:
     """Learning-rate multipliers (`lr_mult` of the weights; biases get twice as much) of a net's parts.
 
-    `base`: the layers that come from the classifier (0 freezes them).  `score`: the class scores on top of them.
-    `skip`: the class scores of the skips.  `upscore`: the upsampling between skips; the last upsampling, to the
-    image, is always fixed to bilinear (thesis 3.3.10).
+    `base`: the layers that come from the classifier (0 freezes them).  `score`: the class scores on top of
+    them. `skip`: the class scores of the skips.  `upscore`: the upsampling between skips; the last
+    upsampling, to the image, is always fixed to bilinear (thesis 3.3.10).
     """
 
     base: float = 1.0
@@ -46,7 +46,7 @@ class Skip:
 
 
 def weight_and_bias(rate: float) -> list[dict[str, float]]:
-    """`param` of a layer with weights and biases: biases learn twice as fast and do not decay (thesis 3.3.5)."""
+    """`param` for weights and biases: biases learn twice as fast (thesis 3.3.5), and do not decay."""
     return [dict(lr_mult=rate, decay_mult=1), dict(lr_mult=2 * rate, decay_mult=0)]
 
 
@@ -87,10 +87,10 @@ def class_scores(bottom: Any, classes: int, rate: float) -> Any:
 def upscore(bottom: Any, classes: int, factor: int, rate: float, odd: bool) -> Any:
     """Upsampling of class scores by a deconvolution, whose kernel `surgery.interp` sets to bilinear.
 
-    The kernel is 2*factor wide, or 2*factor - 1 when `odd`: odd kernels keep the samples on whole pixels above
-    3x3 pooling, even ones above 2x2 pooling, so that crops have whole offsets.  Like the published nets it has
-    a dense classes x classes kernel.  No filler can initialise that: Caffe's "bilinear" would put the kernel
-    on every pair of classes and so add all scores up, where only the diagonal may hold it.
+    The kernel is 2*factor wide, or 2*factor - 1 when `odd`: odd kernels keep the samples on whole pixels
+    above 3x3 pooling, even ones above 2x2 pooling, so that crops have whole offsets.  Like the published nets
+    it has a dense classes x classes kernel.  No filler can initialise that: Caffe's "bilinear" would put the
+    kernel on every pair of classes and so add all scores up, where only the diagonal may hold it.
     """
     kernel = 2 * factor - 1 if odd else 2 * factor
     return L.Deconvolution(
@@ -107,9 +107,9 @@ def dense_scores(
     """From the coarse scores `n.score_fr` to `n.score`, one score per class and pixel of `n.data`.
 
     Each skip in turn halves the stride; what remains, `stride`, is upsampled in one step and cropped to the
-    image.  Of a skip and the scores upsampled to it the larger is cropped to the smaller: the skip in nets that
-    pad the image by 100 pixels (`crop_skips`), else the upsampled scores.  `scales` are fixed factors on the
-    skips' inputs, with which all strides can be learned at once.
+    image.  Of a skip and the scores upsampled to it the larger is cropped to the smaller: the skip in nets
+    that pad the image by 100 pixels (`crop_skips`), else the upsampled scores.  `scales` are fixed factors on
+    the skips' inputs, with which all strides can be learned at once.
     """
     top = n.score_fr
     for index, skip in enumerate(skips):

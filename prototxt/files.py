@@ -16,7 +16,9 @@ FOLDER = Path(__file__).resolve().parent
 
 def text(message: Any, *comments: str) -> str:
     """A message as prototxt, under comment lines."""
-    return "".join(f"# {line}\n" for line in comments) + text_format.MessageToString(message)
+    # protobuf escapes ' although every string is in double quotes; param_str is easier to read without
+    body = text_format.MessageToString(message).replace("\\'", "'")
+    return "".join(f"# {line}\n" for line in comments) + body
 
 
 def files() -> Iterator[tuple[Path, str]]:
@@ -28,13 +30,13 @@ def files() -> Iterator[tuple[Path, str]]:
     for name in NETS:
         for index, recipe in enumerate(recipes_of(name)):
             suffix = f"_{recipe}" if index else ""
-            made = f"{name}, recipe '{recipe}'; written by `python -m prototxt` from prototxt/*.py: change those"
+            made = f"{name}, recipe '{recipe}'; written by `python -m prototxt`: change prototxt/*.py"
             for phase in PHASES:
                 if phase != "deploy" or not suffix:
-                    end = "" if phase == "deploy" else suffix
-                    yield FOLDER / name / f"{phase}{end}.prototxt", text(build(name, phase, recipe=recipe), made)
-            paths = (f"prototxt/{name}/{phase}{suffix}.prototxt" for phase in ("train", "val"))
-            message = solver(name, recipe, *paths, f"snapshot/{name}{suffix}")
+                    path = FOLDER / name / f"{phase}{suffix}.prototxt"
+                    yield path, text(build(name, phase, recipe=recipe), made)
+            train, val = (f"prototxt/{name}/{phase}{suffix}.prototxt" for phase in ("train", "val"))
+            message = solver(name, recipe, train, val, f"snapshot/{name}{suffix}")
             yield FOLDER / name / f"solver{suffix}.prototxt", text(
                 message, made, "paths start at the repository's root; scoring is left to tools/score.py"
             )

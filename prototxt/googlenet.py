@@ -1,7 +1,7 @@
-"""FCN-GoogLeNet (thesis 3.3.1, Table 3.1): the main branch of BVLC GoogLeNet without its final average pooling.
+"""FCN-GoogLeNet (thesis 3.3.1, Table 3.1): BVLC GoogLeNet's main branch without the average pooling.
 
-Layers keep BVLC's names, so `bvlc_googlenet.caffemodel` loads as it is.  The thesis used its own reimplementation
-of GoogLeNet, which was never published.
+Layers keep BVLC's names, so `bvlc_googlenet.caffemodel` loads as it is.  The thesis used its own
+reimplementation of GoogLeNet, which was never published.
 """
 
 from __future__ import annotations

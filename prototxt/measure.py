@@ -1,8 +1,8 @@
 """Parameters, layers, receptive field and stride of a net (thesis, Table 3.1), from its definition alone.
 
-The rule of composition is the thesis's (3.2): a layer of kernel k and stride s on one of kernel k' and stride s'
-acts as one of kernel k' + (k - 1) s' and stride s s'.  The same walk gives blob shapes and the place of every
-blob's samples on the image, and finds sums of blobs that are not aligned; it builds no net.
+The rule of composition is the thesis's (3.2): a layer of kernel k and stride s on one of kernel k' and stride
+s' acts as one of kernel k' + (k - 1) s' and stride s s'.  The same walk gives blob shapes and the place of
+every blob's samples on the image, and finds sums of blobs that are not aligned; it builds no net.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _ENDS = {"SoftmaxWithLoss", "Accuracy", "Silence"}
 @dataclass(frozen=True)
 class Trace:
     """Where a blob stands: `shape` (channels, height, width); sample i of a row lies at image coordinate
-    `centre + i * stride` and sees `field` pixels; `depth` is the number of parameter layers on the longest path.
+    `centre + i * stride` and sees `field` pixels; `depth` is the number of parameter layers on the longest
+    path.
     """
 
     shape: tuple[int, int, int]
@@ -33,9 +34,9 @@ class Trace:
 
 @dataclass(frozen=True)
 class Measures:
-    """A row of Table 3.1.  `learned` and `fixed`: parameters with lr_mult above 0, and the others (the bilinear
-    upsampling); `conv_layers`: parameter layers on the longest path to the coarse scores; `receptive_field` and
-    `stride`, in pixels, of a coarse score."""
+    """A row of Table 3.1.  `learned` and `fixed`: parameters with lr_mult above 0, and the others (the
+    bilinear upsampling); `conv_layers`: parameter layers on the longest path to the coarse scores;
+    `receptive_field` and `stride`, in pixels, of a coarse score."""
 
     learned: int
     fixed: int
@@ -59,7 +60,9 @@ def measure(net: Any) -> Measures:
     )
 
 
-def trace(net: Any, image: tuple[int, int, int] = (3, 500, 500)) -> tuple[dict[str, Trace], list[tuple[int, float]]]:
+def trace(
+    net: Any, image: tuple[int, int, int] = (3, 500, 500)
+) -> tuple[dict[str, Trace], list[tuple[int, float]]]:
     """The Trace of every blob, and (number of values, lr_mult) of every parameter blob.
 
     `image` (channels, height, width) is the shape of blobs from data layers; an Input layer states its own.
@@ -83,12 +86,16 @@ def trace(net: Any, image: tuple[int, int, int] = (3, 500, 500)) -> tuple[dict[s
         elif layer.type not in _ENDS:
             rule = _RULES.get(layer.type)
             if rule is None:
-                raise NetError(f"no rule for layer {layer.name!r} of type {layer.type}",
-                               expected=f"one of {sorted([*_RULES, *_ENDS])}", help="measure a net of these layers")
+                raise NetError(
+                    f"no rule for layer {layer.name!r} of type {layer.type}",
+                    expected=f"one of {sorted([*_RULES, *_ENDS])}", help="measure a net of these layers",
+                )
             result = rule(layer, bottoms)
             if min(result.shape) < 1:
-                raise NetError(f"layer {layer.name!r} has nothing to compute", found=f"input {bottoms[0].shape}",
-                               expected="an input that its kernel fits in", help="give larger images or more padding")
+                raise NetError(
+                    f"layer {layer.name!r} has nothing to compute", found=f"input {bottoms[0].shape}",
+                    expected="an input that its kernel fits in", help="give larger images or more padding",
+                )
             for top in layer.top:
                 traces[top] = result
             counts += _parameters(layer, bottoms[0].shape)
@@ -134,7 +141,7 @@ def _window(layer: Any, bottoms: list[Trace]) -> Trace:
     elif layer.type == "InnerProduct":
         channels = layer.inner_product_param.num_output
     return Trace(
-        (channels, *outputs),
+        (channels, outputs[0], outputs[1]),
         below.stride * stride,
         below.field + (kernel - 1) * below.stride,
         below.centre + (Fraction(kernel - 1, 2) - pad) * below.stride,
@@ -146,10 +153,10 @@ def _deconvolution(layer: Any, bottoms: list[Trace]) -> Trace:
     """The transpose of `_window`; each output sees ceil(kernel / stride) inputs at most."""
     (below,) = bottoms
     kernel, stride, pad = _geometry(layer, 0)
-    _, height, width = below.shape
+    height, width = (stride * (size - 1) + kernel - 2 * pad for size in below.shape[1:])
     fine = below.stride / stride
     return Trace(
-        (layer.convolution_param.num_output, *(stride * (size - 1) + kernel - 2 * pad for size in (height, width))),
+        (layer.convolution_param.num_output, height, width),
         fine,
         below.field + (-(-kernel // stride) - 1) * below.stride,
         below.centre - (Fraction(kernel - 1, 2) - pad) * fine,

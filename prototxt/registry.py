@@ -22,7 +22,8 @@ FAMILIES: Mapping[str, ModuleType] = MappingProxyType(
 class Parts:
     """Layers by what happens to them before training: `scores` stay at 0, `upscores` become bilinear kernels.
 
-    All other layers get their weights from the last stage, from the classifier, or (small nets) from a filler.
+    All other layers get their weights from the last stage, from the classifier, or (small nets) from a
+    filler.
     """
 
     scores: tuple[str, ...]
@@ -54,39 +55,27 @@ class Recipe:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A default data set: its classes, number of validation images, and data layer for each phase."""
+    """A default data set: its number of classes and of validation images."""
 
     classes: int
     val_images: int
-    train: Mapping[str, Any]
-    val: Mapping[str, Any]
-
-
-def _voc_layout(name: str) -> dict[str, Mapping[str, Any]]:
-    """Train and val data layers of a set that `data` knows by name."""
-    layer = dict(module="layers.segdata", layer="SegDataLayer")
-    return {split: dict(layer, param_str=dict(data=name, split=split)) for split in ("train", "val")}
 
 
 DATA: Mapping[str, DataSet] = MappingProxyType(
     {
         # Trained on SBD, scored on the VOC 2011 val images that are not in it (thesis 3.3.7).
-        "voc": DataSet(
-            21,
-            736,
-            train=dict(
-                module="layers.segdata", layer="SBDDSegDataLayer",
-                param_str=dict(sbdd_dir="data/sbd", split="train"),
-            ),
-            val=dict(
-                module="layers.segdata", layer="VOCSegDataLayer",
-                param_str=dict(voc_dir="data/voc2011", split="seg11valid"),
-            ),
-        ),
-        "camvid": DataSet(11, 101, **_voc_layout("camvid")),
-        "shapes": DataSet(7, 60, **_voc_layout("shapes")),
+        "seg11valid": DataSet(21, 736),
+        "camvid": DataSet(11, 101),
+        "shapes": DataSet(7, 60),
     }
 )
+"""Default data sets, by the names that `data.open_dataset` knows."""
+
+
+def data_layer(data: str, split: str) -> dict[str, Any]:
+    """The data layer, as `build` takes it, of a set in VOC layout: `data` is a name or folder."""
+    return dict(module="layers.segdata", layer="SegDataLayer", param_str=dict(data=data, split=split))
+
 
 _SKIP_NAMES = {
     "vgg16": ("pool4", "pool3"),
@@ -113,11 +102,11 @@ def _in_stages(family: str, data: str, *stages: tuple[str, tuple[int, ...]]) -> 
 
 NETS: Mapping[str, Recipe] = MappingProxyType(
     {
-        **_in_stages("vgg16", "voc", ("fcn32s", (32,)), ("fcn16s", (32, 16)), ("fcn8s", (32, 16, 8))),
-        **_in_stages("vgg16", "voc", ("fcn32s-fixed", (32,))),
-        **_in_stages("vgg16", "voc", ("fcn8s-atonce", (32, 16, 8))),
-        **_in_stages("alexnet", "voc", ("fcn-alexnet", (32,))),
-        **_in_stages("googlenet", "voc", ("fcn-googlenet", (32,))),
+        **_in_stages("vgg16", "seg11valid", ("fcn32s", (32,)), ("fcn16s", (32, 16)), ("fcn8s", (32, 16, 8))),
+        **_in_stages("vgg16", "seg11valid", ("fcn32s-fixed", (32,))),
+        **_in_stages("vgg16", "seg11valid", ("fcn8s-atonce", (32, 16, 8))),
+        **_in_stages("alexnet", "seg11valid", ("fcn-alexnet", (32,))),
+        **_in_stages("googlenet", "seg11valid", ("fcn-googlenet", (32,))),
         **_in_stages(
             "squeezenet", "camvid",
             ("squeezenet-fcn16s", (16,)), ("squeezenet-fcn8s", (16, 8)), ("squeezenet-fcn4s", (16, 8, 4)),
@@ -137,7 +126,7 @@ def recipe_of(name: str) -> Recipe:
         return NETS[name]
     except KeyError:
         raise NetError(
-            f"no net is called {name!r}", expected=f"one of {', '.join(NETS)}", help="choose one of these names"
+            f"no net is called {name!r}", expected=f"one of {', '.join(NETS)}", help="choose one of them"
         ) from None
 
 
@@ -147,12 +136,12 @@ def build(
 ) -> Any:
     """The `caffe_pb2.NetParameter` of a net.
 
-    `phase_kind`: "train" and "val" read from a data layer and end in `loss`, "deploy" has an input blob `data`
-    of `shape` (N x 3 x H x W) and ends in `score` (N x classes x H x W).  `classes` and `data` default to the
-    net's own data set; `data` is dict(module=, layer=, param_str=): a dict as param_str is completed with the
-    family's mean, a seed, and for training the recipe's augmentation, a string is used as it is.  `recipe` is
-    one of `solvers.recipes_of(name)` (None: the first); `options` go to the family's `net`, over the recipe's.
-    Raises `NetError` for an unknown net, phase or recipe.
+    `phase_kind`: "train" and "val" read from a data layer and end in `loss`, "deploy" has an input blob
+    `data` of `shape` (N x 3 x H x W) and ends in `score` (N x classes x H x W).  `classes` and `data` default
+    to the net's own data set; `data` is dict(module=, layer=, param_str=): a dict as param_str is completed
+    with the family's mean, a seed, and for training the recipe's augmentation, a string is used as it is.
+    `recipe` is one of `solvers.recipes_of(name)` (None: the first); `options` go to the family's `net`, over
+    the recipe's. Raises `NetError` for an unknown net, phase or recipe.
     """
     entry = recipe_of(name)
     plan = solvers.training(name, recipe)
@@ -166,11 +155,12 @@ def build(
     if phase_kind == "deploy":
         common.image_input(n, shape)
     else:
-        source = data or getattr(DATA[entry.data], phase_kind)
+        source = data or data_layer(entry.data, phase_kind)
         parameters = source["param_str"]
         if not isinstance(parameters, str):
-            augment = plan.augment if phase_kind == "train" else {}
-            parameters = {"mean": family.MEAN, "seed": 1337, **augment, **parameters}
+            completed = {"mean": family.MEAN, "seed": 1337, **(plan.augment if phase_kind == "train" else {})}
+            missing = {key: value for key, value in completed.items() if key not in parameters}
+            parameters = {**parameters, **missing}
         common.python_data(n, source["module"], source["layer"], parameters)
     family.net(n, entry.strides, classes or entry.classes, plan.rates, **{**plan.options, **options})
     if phase_kind != "deploy":
@@ -185,9 +175,11 @@ def solver(
 ) -> Any:
     """The `caffe_pb2.SolverParameter` that trains a net by a recipe (None: its usual one).
 
-    `train_net` and `val_net` are paths of prototxts from `build`; `overrides` sets any field of SolverParameter,
-    for instance max_iter.  Raises `NetError` for an unknown net, recipe or field.
+    `train_net` and `val_net` are paths of prototxts from `build`; `overrides` sets any field of
+    SolverParameter, for instance max_iter.  Raises `NetError` for an unknown net, recipe or field.
     """
-    values: dict[str, Any] = dict(test_iter=[DATA[recipe_of(name).data].val_images])
-    values.update(overrides)
-    return solvers.solver_parameter(solvers.training(name, recipe), train_net, val_net, snapshot_prefix, **values)
+    images = DATA[recipe_of(name).data].val_images
+    plan = solvers.training(name, recipe)
+    return solvers.solver_parameter(
+        plan, train_net, val_net, snapshot_prefix, **{"test_iter": [images], **overrides}
+    )

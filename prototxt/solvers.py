@@ -1,11 +1,11 @@
-"""How each net is trained, as data: the thesis's recipe, the later "heavy" one, and tuned ones for small nets.
+"""How each net is trained, as data: the thesis's recipe, the later "heavy" one, tuned ones for small nets.
 
-`thesis` (3.3.5): 20 images per step, momentum 0.9, loss averaged over pixels, a fixed rate found by line search,
-a hundredth of the last stage's rate for each skip (3.3.2), upsampling between skips learned (3.3.10).
+`thesis` (3.3.5): 20 images per step, momentum 0.9, loss averaged over pixels, a fixed rate found by line
+search, a hundredth of the last stage's rate for each skip (3.3.2), upsampling between skips learned (3.3.10).
 
-`heavy`: the recipe of the FCN authors' later public models: one image per step, momentum 0.99, loss summed over
-pixels (so rates look tiny), upsampling fixed.  A momentum of 0.99 averages over about 100 images, so it takes
-the place of the batch (thesis, Figure 1.1).
+`heavy`: the recipe of the FCN authors' later public models: one image per step, momentum 0.99, loss summed
+over pixels (so rates look tiny), upsampling fixed.  A momentum of 0.99 averages over about 100 images, so it
+takes the place of the batch (thesis, Figure 1.1).
 
 `tuned`: for SqueezeNet and the small net, of which the thesis knows nothing; chosen by experiment.
 """
@@ -22,6 +22,10 @@ from caffe.proto import caffe_pb2
 from .common import Rates
 from .errors import NetError
 
+_SOLVER_FIELDS = (
+    "display", "average_loss", "base_lr", "lr_policy", "momentum", "weight_decay", "iter_size",
+    "max_iter", "snapshot",
+)
 NEVER = 999999999  # a test interval that leaves scoring to the tools
 
 
@@ -29,9 +33,9 @@ NEVER = 999999999  # a test interval that leaves scoring to the tools
 class Training:
     """One net's training: the solver's numbers, and what the recipe decides inside the net.
 
-    `normalize`: loss averaged (not summed) over pixels.  `rates`: learning-rate multipliers of the net's parts.
-    `augment`: entries for the training data layer's param_str.  `options`: arguments of the family's `net`.
-    `solver`: further fields of the SolverParameter, such as `power`.
+    `normalize`: loss averaged (not summed) over pixels.  `rates`: learning-rate multipliers of the net's
+    parts. `augment`: entries for the training data layer's param_str.  `options`: arguments of the family's
+    `net`. `solver`: further fields of the SolverParameter, such as `power`.
     """
 
     base_lr: float
@@ -51,8 +55,8 @@ class Training:
 
 
 # ---- thesis ----
-# 175 epochs (3.3.1) of SBD's 8498 training images (3.3.7), 20 at a time, are 74358 steps; each skip took a third
-# of the coarse net's time (3.3.6).
+# 175 epochs (3.3.1) of SBD's 8498 training images (3.3.7), 20 at a time, are 74358 steps; each skip took a
+# third of the coarse net's time (3.3.6).
 _COARSE_STEPS, _SKIP_STEPS = 75000, 25000
 
 _thesis_vgg = Training(base_lr=1e-4, max_iter=_COARSE_STEPS, iter_size=20)
@@ -92,7 +96,7 @@ _squeezenet = Training(
     lr_policy="poly",
     solver=_POLY,
     rates=Rates(score=10, skip=10),
-    augment=dict(batch=4, mirror=True),
+    augment=dict(batch=4, mirror=True, scale=(0.75, 1.5), crop=(288, 384)),
     options=dict(pad=1, dropout_ratio=0.5),
     snapshot=500,
 )
@@ -103,7 +107,10 @@ _small = Training(
     solver=_POLY,
     rates=Rates(),
     augment=dict(batch=4, mirror=True),
-    options=dict(widths=(16, 32, 64, 96, 128), depths=(2, 2, 2, 2, 2), fc_width=256, pad=1, dropout_ratio=0.5),
+    options=dict(
+        widths=(16, 32, 64, 96, 128), depths=(2, 2, 2, 2, 2), fc_width=256, pad=1, dropout_ratio=0.5,
+        input_scale=1 / 64,
+    ),
     snapshot=500,
 )
 _tuned = {
@@ -127,7 +134,7 @@ def recipes_of(name: str) -> list[str]:
 
 
 def training(name: str, recipe: str | None = None) -> Training:
-    """The training of the net `name` by `recipe` (None: its usual one).  Raises `NetError` when there is none."""
+    """The training of the net `name` by `recipe` (None: its usual one).  Raises `NetError` without."""
     available = recipes_of(name)
     recipe = recipe or next(iter(available), None)
     if recipe is None or recipe not in available:
@@ -141,16 +148,15 @@ def training(name: str, recipe: str | None = None) -> Training:
 def solver_parameter(
     plan: Training, train_net: str, val_net: str, snapshot_prefix: str, **overrides: Any
 ) -> Any:
-    """The `caffe_pb2.SolverParameter` of a training; `overrides` sets any of its fields (a list, if repeated).
+    """The `caffe_pb2.SolverParameter` of a training; `overrides` sets its fields (lists where repeated).
 
-    The val net is built but never run by the solver itself: scoring is done on whole data sets, between stages.
-    Raises `NetError` for a field that SolverParameter does not have.
+    The val net is built but never run by the solver itself: scoring is done on whole data sets, between
+    stages. Raises `NetError` for a field that SolverParameter does not have.
     """
     values: dict[str, Any] = dict(
-        train_net=train_net, test_net=[val_net], test_iter=[1], test_interval=NEVER, test_initialization=False,
-        display=plan.display, average_loss=plan.average_loss, base_lr=plan.base_lr, lr_policy=plan.lr_policy,
-        momentum=plan.momentum, weight_decay=plan.weight_decay, iter_size=plan.iter_size, max_iter=plan.max_iter,
-        snapshot=plan.snapshot, snapshot_prefix=snapshot_prefix, random_seed=1337, **plan.solver,
+        train_net=train_net, test_net=[val_net], test_iter=[1], test_interval=NEVER,
+        test_initialization=False, snapshot_prefix=snapshot_prefix, random_seed=1337,
+        **{name: getattr(plan, name) for name in _SOLVER_FIELDS}, **plan.solver,
     )
     values.update(overrides)
     known = caffe_pb2.SolverParameter.DESCRIPTOR.fields_by_name

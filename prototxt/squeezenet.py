@@ -1,4 +1,4 @@
-"""FCN-SqueezeNet: the thesis's skips (3.3.2) on SqueezeNet v1.1, whose last stride is 16: 16s, then 8s and 4s.
+"""FCN-SqueezeNet: the thesis's skips (3.3.2) on SqueezeNet v1.1, of last stride 16: 16s, then 8s and 4s.
 
 It is small enough to train on a CPU.  Layers keep the names of the published SqueezeNet v1.1.
 """

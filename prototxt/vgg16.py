@@ -18,7 +18,8 @@ DEPTHS = (2, 2, 3, 3, 3)
 
 
 def net(
-    n: Any, strides: Sequence[int], classes: int, rates: Rates, *, pad: int = 100, scales: Sequence[float] = (),
+    n: Any, strides: Sequence[int], classes: int, rates: Rates, *,
+    pad: int = 100, scales: Sequence[float] = (),
 ) -> None:
     """Add the net from `n.data` to `n.score`.
 

@@ -41,8 +41,12 @@ def _print_problems(report: Report) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="check_data.py", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("data", metavar="NAME_OR_DIR", help="voc2011, voc2012, sbd, seg11valid, shapes, camvid or a folder")
-    parser.add_argument("--split", nargs="+", metavar="SPLIT", help="the splits to read (default: all that have labels)")
+    parser.add_argument(
+        "data", metavar="NAME_OR_DIR", help="voc2011, voc2012, sbd, seg11valid, shapes, camvid or a folder"
+    )
+    parser.add_argument(
+        "--split", nargs="+", metavar="SPLIT", help="the splits to read (default: all that have labels)"
+    )
     parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")
     given = parser.parse_args(arguments)
     try:

@@ -17,8 +17,8 @@ COLUMNS = ("stage", "iter", "kind", "lr", "loss", "smoothed_loss", "seconds", *M
 class Curve:
     """`curve.csv` of a run folder, written line by line so that a killed run keeps what it had.
 
-    `kind` is "train" (loss of that iteration, mean loss since the last line, seconds since the stage began) or
-    "val" (the four metrics as fractions, and the validation loss where it is known).
+    `kind` is "train" (loss of that iteration, mean loss since the last line, seconds since the stage began)
+    or "val" (the four metrics as fractions, and the validation loss where it is known).
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -43,8 +43,9 @@ class Curve:
         with open(self.path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             if reader.fieldnames is not None and tuple(reader.fieldnames) != COLUMNS:
-                raise RunError("this is not the curve of a run", file=self.path, found=", ".join(reader.fieldnames),
-                               expected=", ".join(COLUMNS), help="move the file away, or train in another folder")
+                raise RunError("this is not the curve of a run", file=self.path,
+                               found=", ".join(reader.fieldnames), expected=", ".join(COLUMNS),
+                               help="move the file away, or train in another folder")
             found = []
             for row in reader:
                 # the last line of a killed run may be cut short
@@ -53,7 +54,7 @@ class Curve:
         return found
 
     def keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
-        """Rewrite the file with the lines that are `wanted`: a resumed run repeats those after its snapshot."""
+        """Rewrite the file with the `wanted` lines: a resumed run repeats those after its snapshot."""
         rows = [row for row in self.rows() if wanted(row)]
         temporary = self.path.with_name(self.path.name + ".tmp")
         with open(temporary, "w", newline="", encoding="utf-8") as file:

@@ -17,7 +17,7 @@ TITLES = {"pixel_acc": "pixel acc.", "mean_acc": "mean acc.", "mean_iu": "mean I
 class Metrics:
     """Results as fractions in 0..1; NaN where a quantity is not defined (no pixel to speak of).
 
-    `class_acc`, `class_iu`, `class_pixels` have one entry per class; `pixels` is the number of labelled pixels.
+    `class_acc`, `class_iu`, `class_pixels` have an entry per class; `pixels` counts the labelled pixels.
     """
 
     pixel_acc: float
@@ -37,8 +37,8 @@ class Metrics:
 class Confusion:
     """Counts n_ij of pixels of class i predicted as class j, summed over images.
 
-    `counts` has shape (classes, classes + 1): the last column holds labelled pixels whose prediction is none of
-    the classes (for instance 255, void, in a submission).  They are pixels of their class, t_i, and hit nothing.
+    `counts` has shape (classes, classes + 1): the last column holds labelled pixels whose prediction is none
+    of the classes (for instance 255, void, in a submission).  They count in t_i and hit nothing.
     """
 
     def __init__(self, classes: int, ignore: int | None = 255) -> None:
@@ -47,7 +47,7 @@ class Confusion:
         self.counts: NDArray[np.int64] = np.zeros((self.classes, self.classes + 1), dtype=np.int64)
 
     def add(self, truth: ArrayLike, prediction: ArrayLike, name: str | None = None) -> None:
-        """Count one image or batch: two arrays of class indices with as many entries, the truth void at `ignore`.
+        """Count one image or batch: arrays of class indices with as many entries; truth is void at `ignore`.
 
         `name` says whose labels these are.  Raises DataError when the sizes differ or a label is no class.
         """
@@ -81,13 +81,13 @@ class Confusion:
         """The metrics of all pixels so far.
 
         With t_i the pixels of class i and u_i = t_i + sum_j n_ji - n_ii its union:
-        pixel accuracy sum n_ii / sum t_i, mean accuracy mean n_ii / t_i, mean IU mean n_ii / u_i, and frequency
-        weighted IU sum t_i n_ii / u_i / sum t_i.
+        pixel accuracy sum n_ii / sum t_i, mean accuracy mean n_ii / t_i, mean IU mean n_ii / u_i, and
+        frequency weighted IU sum t_i n_ii / u_i / sum t_i.
 
-        A class that occurs neither in truth nor in prediction has no IU and is left out of the mean.  One that
-        is only predicted has IU 0, as in VOC's evaluation; with `present_only` it is left out too, which is how
-        the thesis scores SIFT Flow, where three classes have no test pixel (its footnote 10).  Accuracy is
-        always a mean over classes that have pixels.
+        A class that occurs neither in truth nor in prediction has no IU and is left out of the mean.  One
+        that is only predicted has IU 0, as in VOC's evaluation; with `present_only` it is left out too, which
+        is how the thesis scores SIFT Flow, where three classes have no test pixel (its footnote 10).
+        Accuracy is always a mean over classes that have pixels.
         """
         hit = np.diag(self.counts).astype(np.float64)
         total = self.counts.sum(axis=1)

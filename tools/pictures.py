@@ -13,11 +13,11 @@ from tools.errors import DataError
 
 MARGIN = 6
 CAPTION = 20
-CELL = 256  # small images are enlarged until a cell is about this wide: at 128 pixels a thin ring is hard to see
+CELL = 256  # small images are enlarged to about this width: at 128 pixels a thin ring is hard to see
 
 
 def spread(ids: Sequence[str], count: int) -> list[str]:
-    """`count` of the ids, evenly spaced over the list, first and last included; all of them if there are fewer."""
+    """`count` of the ids, evenly spaced, first and last included; all of them if there are fewer."""
     if count <= 0:
         return []
     if len(ids) <= count:
@@ -35,8 +35,8 @@ def grid(rows: Sequence[Sequence[NDArray]], captions: Sequence[str],
     """
     if not rows or any(len(row) != len(captions) for row in rows):
         raise DataError("a grid of pictures needs rows, and a picture for each caption in every row",
-                        found=f"rows of {sorted({len(row) for row in rows})}", expected=f"{len(captions)} pictures",
-                        help="give one array per column")
+                        found=f"rows of {sorted({len(row) for row in rows})}",
+                        expected=f"{len(captions)} pictures", help="give one array per column")
     cells = [[_enlarge(np.asarray(cell, dtype=np.uint8)) for cell in row] for row in rows]
     for row in cells:
         if len({cell.shape for cell in row}) != 1:
@@ -72,10 +72,13 @@ def grid(rows: Sequence[Sequence[NDArray]], captions: Sequence[str],
 def side_by_side(image: NDArray, truth: NDArray, prediction: NDArray, palette: NDArray | None = None,
                  ) -> NDArray[np.uint8]:
     """One image (H x W x 3 RGB) with its labels and a prediction (H x W indices), captioned."""
-    return grid([[image, colorize(truth, palette), colorize(prediction, palette)]], ["image", "truth", "prediction"])
+    row = [image, colorize(truth, palette), colorize(prediction, palette)]
+    return grid([row], ["image", "truth", "prediction"])
 
 
-def class_legend(names: Sequence[str], palette: NDArray, void: int | None = 255) -> list[tuple[str, list[int]]]:
+def class_legend(
+    names: Sequence[str], palette: NDArray, void: int | None = 255
+) -> list[tuple[str, list[int]]]:
     """(name, colour) of each class, and of void, for `grid`."""
     colours = np.asarray(palette)
     entries = [(name, [int(v) for v in colours[i]]) for i, name in enumerate(names)]

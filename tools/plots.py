@@ -33,8 +33,10 @@ def stage_starts(rows: Sequence[dict[str, Any]], stages: Sequence[str]) -> dict[
     return starts
 
 
-def plot_run(rows: Sequence[dict[str, Any]], stages: Sequence[str], path: str | os.PathLike[str], title: str) -> None:
-    """Draw the rows of a Curve as PNG: loss above (logarithmic), the val metrics below, stages side by side."""
+def plot_run(
+    rows: Sequence[dict[str, Any]], stages: Sequence[str], path: str | os.PathLike[str], title: str
+) -> None:
+    """Draw the rows of a Curve as PNG: loss above (logarithmic), val mean IU below, stage after stage."""
     plt = pyplot()
     starts = stage_starts(rows, stages)
     figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(9, 6), height_ratios=(3, 2))
@@ -46,8 +48,9 @@ def plot_run(rows: Sequence[dict[str, Any]], stages: Sequence[str], path: str | 
         train = [row for row in own if row["kind"] == "train"]
         val = [row for row in own if row["kind"] == "val"]
         at = [starts[stage] + row["iter"] for row in train]
-        above.plot(at, [row["loss"] for row in train], color=colour, alpha=0.3, linewidth=0.8)
-        above.plot(at, [row["smoothed_loss"] for row in train], color=colour, linewidth=1.8, label=stage)
+        dot = "." if len(train) < 2 else ""  # a line needs two points to be seen
+        above.plot(at, [row["loss"] for row in train], dot, ls="-", color=colour, alpha=0.3, linewidth=0.8)
+        above.plot(at, [row["smoothed_loss"] for row in train], dot, ls="-", color=colour, linewidth=1.8, label=stage)
         at = [starts[stage] + row["iter"] for row in val]
         below.plot(at, [100 * row["mean_iu"] for row in val], "o-", color=colour, markersize=4)
         if val:

@@ -46,9 +46,9 @@ class RunFolder:
         """The generated file of a stage; `kind` is train, val, deploy or solver."""
         return self.nets / f"{stage}-{kind}.prototxt"
 
-    def weights(self, stage: str) -> Path:
-        """The final weights of a stage."""
-        return self.snapshots / f"{stage}.caffemodel"
+    def weights(self, stage: str, iterations: int) -> Path:
+        """The weights of a stage after so many iterations, as the solver's snapshots name them."""
+        return self.snapshots / f"{stage}_iter_{iterations}.caffemodel"
 
     def prefix(self, stage: str) -> Path:
         """The solver's snapshot_prefix of a stage."""
@@ -88,7 +88,7 @@ class RunFolder:
                            help="add --resume to go on with it, choose another --out, or delete the folder")
         if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
             raise RunError("the output folder is not an empty folder", file=self.root,
-                           help="choose another --out: a run writes many files and will not mix them with others")
+                           help="choose another --out: a run does not mix its files with others")
         self._make()
         write(self.config, to_json({"settings": settings, "made_with": made_with}))
 
@@ -103,8 +103,9 @@ class RunFolder:
                            help="leave --resume out to begin a run, or give the folder of one as --out")
         changed = differences(before.get("settings", {}), settings)
         if changed:
-            raise RunError("the run was begun with other settings:\n  " + "\n  ".join(changed), file=self.config,
-                           help="repeat the command of the run (its config.json has it), or begin another run")
+            raise RunError("the run was begun with other settings:\n  " + "\n  ".join(changed),
+                           file=self.config, help="repeat the run's own command (config.json has it), "
+                           "or begin another run")
         self._make()
         return differences(before.get("made_with", {}), made_with)
 

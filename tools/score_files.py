@@ -13,7 +13,7 @@ from tools.metrics import METRICS, TITLES, Metrics
 
 
 def as_record(metrics: Metrics, class_names: Sequence[str], **more: Any) -> dict[str, Any]:
-    """Metrics as plain JSON values: fractions in 0..1, null where undefined; `more` (loss, images, ...) leads."""
+    """Metrics as plain JSON values: fractions in 0..1, null where undefined; `more` (loss, ...) leads."""
     per_class = [
         {"class": i, "name": name, "pixels": int(pixels), "acc": _plain(acc), "iu": _plain(iu)}
         for i, (name, pixels, acc, iu) in enumerate(
@@ -69,13 +69,13 @@ def full_text(records: Mapping[str, Mapping[str, Any]], title: str) -> str:
 
 
 def layout(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Text columns: the first to the left, the others to the right, two blanks between, a rule under the header."""
+    """Text columns, the first to the left, the others to the right, with a rule under the header."""
     lines = [list(header), *(list(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
 
     def join(line: Sequence[str]) -> str:
-        first = line[0].ljust(widths[0])
-        return "  ".join([first, *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]).rstrip()
+        others = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        return "  ".join([line[0].ljust(widths[0]), *others]).rstrip()
 
     return "\n".join([join(lines[0]), "-" * (sum(widths) + 2 * len(widths) - 2), *map(join, lines[1:])])
 

@@ -1,4 +1,5 @@
-"""Caffe's file formats: the schema (`caffe.proto`), its messages (`caffe_pb2`), and arrays in them (`blobs`)."""
+"""Caffe's file formats: the schema (`caffe.proto`), its messages (`caffe_pb2`), and arrays in them
+(`blobs`)."""
 
 import importlib
 from typing import Any

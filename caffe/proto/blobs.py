@@ -36,18 +36,16 @@ _LEGACY_DIMS = ("num", "channels", "height", "width")
 def read_net(path: str | os.PathLike[str]) -> Any:
     """The net in a caffemodel, as stored (not upgraded): a raw `NetParameter`.
 
-    Raises `WeightsError` naming the file, what it looks like and what to do: not there, an HTML page, a Git LFS
-    pointer, HDF5, a prototxt, a solver state, cut short, or without layers.
+    Raises `WeightsError` naming the file, what it looks like and what to do: not there, an HTML page, a Git
+    LFS pointer, HDF5, a prototxt, a solver state, cut short, or without layers.
     """
     data = _read_bytes(path)
     net = _parse(path, data, "NetParameter")
     if not net.layer and not net.layers:
         raise _not_weights(path, data, "holds no layers")
-    try:
-        for layer in (*net.layer, *net.layers):
-            _ = layer.name
-    except UnicodeDecodeError as problem:
-        raise _not_weights(path, data, "has a layer name that is not text") from problem
+    # protobuf's C runtime hands a string that is not UTF-8 over as bytes; its Python one refuses to parse it.
+    if any(isinstance(layer.name, bytes) for layer in (*net.layer, *net.layers)):
+        raise _not_weights(path, data, "has a layer name that is not text")
     return net
 
 
@@ -145,7 +143,8 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
     try:
         data = Path(path).read_bytes()
     except OSError as problem:
-        reason = "is not there" if isinstance(problem, FileNotFoundError) else f"cannot be read: {problem.strerror}"
+        absent = isinstance(problem, FileNotFoundError)
+        reason = "is not there" if absent else f"cannot be read: {problem.strerror}"
         raise WeightsError(reason, file=path, help="check the path and the working folder") from problem
     looks = describe_file(data[:512])
     if looks is None and _is_text(data[:4096]):
@@ -161,12 +160,13 @@ def _parse(path: str | os.PathLike[str], data: bytes, name: str) -> Any:
     message = _RAW[name]()
     try:
         message.ParseFromString(data)
-    except DecodeError as problem:
+    except (DecodeError, UnicodeDecodeError) as problem:
         if reason := _truncation(data):
             raise WeightsError(reason, file=path, found=f"{len(data)} bytes", help=_FETCH_AGAIN) from problem
         raise _not_weights(path, data, "is damaged, or not a Caffe file") from problem
     if any(_has_unpacked_array(blob) for blob in _blobs(message)):
-        # Numbers written one by one, which protobuf allows: the ordinary schema reads them and writes them packed.
+        # Numbers written one by one, which protobuf allows: the ordinary schema reads them and writes them
+        # packed.
         message = _RAW[name].FromString(schema.MESSAGES[name].FromString(data).SerializeToString())
     return message
 
@@ -243,7 +243,7 @@ def _looks_like(data: bytes) -> str:
                     if message.HasField(needed) if needed == "learned_net" else len(message.layer):
                         looks = {"SolverState": "a solver state", "NetParameter": "a caffemodel"}[name]
                         break
-                except DecodeError:
+                except (DecodeError, UnicodeDecodeError):
                     continue
     return f"{len(data)} bytes that look like {looks}"
 

@@ -7,7 +7,8 @@ C or Python), and a second module that registers Caffe's schema in protobuf's de
 Two schemas of the same wire format are offered:
 
 * `MESSAGES`, the ordinary one, what `caffe_pb2` exposes;
-* `raw_messages()`, in which the packed arrays of `BlobProto` are `repeated bytes`, each element holding packed
+* `raw_messages()`, in which the packed arrays of `BlobProto` are `repeated bytes`, each element holding
+  packed
   little-endian numbers.  A packed field and a bytes field have one wire form, so a caffemodel is read and
   written with no work per number.  `blobs.py` turns them into arrays.
 """

@@ -1,0 +1,184 @@
+"""HDF5Data and HDF5Output: batches from and to HDF5 files (needs h5py)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+
+from .. import state
+from ..blob import Blob
+from ..errors import DataError
+from ..function import FunctionLayer
+from ..layer import Layer, register
+from .sources import Source
+
+
+def h5py_for(layer: Layer) -> Any:
+    """The h5py module; LayerError that says how to get it where it is missing."""
+    try:
+        import h5py
+    except ImportError:
+        layer.fail("needs h5py, which is not installed", help="pip install h5py")
+    return h5py
+
+
+@register("HDF5Data")
+class HDF5Data(Source):
+    """Batches of the datasets named like the tops, from the files that the text file `source` lists.
+
+    A batch may cross the end of a file, and the end of the list, where it goes on at the first row. `shuffle`
+    permutes files and the rows within each. Paths are relative to the current folder. One file is in memory
+    at a time. With several solvers each takes its share of the rows in training.
+    """
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        self.h5py = h5py_for(self)
+        if self.layer_param.HasField("transform_param"):
+            self.fail(
+                "does not transform data",
+                help="remove transform_param, or transform before writing the files",
+            )
+        if self.p.batch_size < 1:
+            self.fail("batch_size must be positive", found=self.p.batch_size, help="correct hdf5_data_param")
+        try:
+            self.files = Path(self.p.source).read_text(encoding="utf-8").split()
+        except (OSError, UnicodeDecodeError) as e:
+            self._no_data(self.p.source, e, "a text file that lists HDF5 files")
+        if not self.files:
+            self._no_data(self.p.source, "no file names", "one HDF5 file per line")
+        self._file_order = self._order(len(self.files))
+        self._file = self._row = self._seen = 0
+        self._load()
+        for blob, array in zip(top, self._arrays, strict=True):
+            blob.reshape(self.p.batch_size, *array.shape[1:])
+
+    def _no_data(self, file: str, found: object, expected: str) -> NoReturn:
+        raise DataError(
+            "HDF5Data: cannot read",
+            file=file,
+            layer=self.name,
+            found=found,
+            expected=expected,
+            help="correct hdf5_data_param's source and the paths listed in it (relative to the current "
+            "folder)",
+        )
+
+    def _order(self, n: int) -> list[int]:
+        return torch.randperm(n, generator=state.generator()).tolist() if self.p.shuffle else list(range(n))
+
+    def _load(self) -> None:
+        name = self.files[self._file_order[self._file]]
+        arrays = []
+        try:
+            with self.h5py.File(name, "r") as f:
+                for top in self.layer_param.top:
+                    if top not in f:
+                        self._no_data(
+                            name, f"datasets {', '.join(f)}", f"a dataset '{top}', as the top is named"
+                        )
+                    if f[top].dtype.kind not in "fiu":
+                        self._no_data(name, f"dataset '{top}' of {f[top].dtype}", "numbers")
+                    arrays.append(np.asarray(f[top], dtype=np.float32))
+        except OSError as e:
+            self._no_data(name, e, "an HDF5 file")
+        rows = {a.shape[:1] for a in arrays}
+        if len(rows) != 1 or not math.prod(*rows):
+            self._no_data(
+                name,
+                f"datasets of shapes {', '.join(str(a.shape) for a in arrays)}",
+                "equally many rows in each, at least one",
+            )
+        self._arrays, self._row_order = arrays, self._order(len(arrays[0]))
+
+    def _advance(self) -> None:
+        self._row, self._seen = self._row + 1, self._seen + 1
+        if self._row < len(self._arrays[0]):
+            return
+        self._row = 0
+        if len(self.files) > 1:
+            self._file += 1
+            if self._file == len(self.files):
+                self._file, self._file_order = 0, self._order(len(self.files))
+            self._load()
+        else:
+            self._row_order = self._order(len(self._arrays[0]))
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        rows: list[list[np.ndarray]] = [[] for _ in top]
+        while len(rows[0]) < self.p.batch_size:
+            if self.phase != 0 or self._seen % state.solver_count() == state.solver_rank():
+                for batch, array in zip(rows, self._arrays, strict=True):
+                    batch.append(array[self._row_order[self._row]])
+            self._advance()
+        for blob, batch in zip(top, rows, strict=True):
+            try:
+                value = np.stack(batch)
+            except ValueError:
+                self._no_data(
+                    self.p.source, f"rows of shapes {sorted({a.shape for a in batch})}", "one shape"
+                )
+            if blob.shape != value.shape:
+                blob.reshape(*value.shape)
+            blob.put(torch.from_numpy(value))
+            blob.held_by_graph = False
+
+
+@register("HDF5Output")
+class HDF5Output(FunctionLayer):
+    """Writes bottoms 0 and 1 as datasets "data" and "label" (four axes each) to `file_name`, a new file.
+
+    Each forward appends its rows. BVLC Caffe writes one batch and aborts at the second.
+    """
+
+    bottoms = 2
+    tops = 0
+    differentiable = False
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        self.h5py = h5py_for(self)
+        self._open("w").close()
+
+    def _open(self, mode: str) -> Any:
+        try:
+            return self.h5py.File(self.p.file_name, mode)
+        except OSError as e:
+            raise DataError(
+                "HDF5Output: cannot write",
+                file=self.p.file_name or None,
+                layer=self.name,
+                found=e,
+                help="correct hdf5_output_param's file_name",
+            ) from e
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        if bottom[0].shape[:1] != bottom[1].shape[:1] or max(len(b.shape) for b in bottom) > 4:
+            self.wrong_shape(
+                "the bottoms must have one batch size and at most four axes",
+                found=" and ".join(str(b.shape) for b in bottom),
+                help="correct their shapes",
+            )
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        with self._open("a") as f:
+            for name, blob in zip(("data", "label"), bottom, strict=True):
+                value = blob.tensor().cpu().numpy().reshape(blob.shape + (1,) * (4 - len(blob.shape)))
+                if name not in f:
+                    f.create_dataset(name, data=value, maxshape=(None, *value.shape[1:]))
+                    continue
+                if f[name].shape[1:] != value.shape[1:]:
+                    self.wrong_shape(
+                        f"'{name}' has changed its shape since the last forward",
+                        found=value.shape,
+                        expected=("n", *f[name].shape[1:]),
+                        help="write one file per shape",
+                    )
+                f[name].resize(len(f[name]) + len(value), axis=0)
+                f[name][-len(value) :] = value
+
+    def backward(self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
+        """Nothing, as in Caffe: what is written down has no gradient."""

@@ -1,0 +1,56 @@
+"""Im2col: the windows that a convolution sees, as channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ..function import Shape
+from ..layer import register
+from .convolution import Window
+
+
+@register("Im2col")
+class Im2col(Window):
+    """(channels, spatial...) to (channels * kernel, output...), with convolution_param's windows."""
+
+    saves_output = False
+
+    def __init__(self, layer_param: Any) -> None:
+        super().__init__(layer_param)
+        self.p = layer_param.convolution_param
+
+    def configure(self, *shapes: Shape) -> None:
+        self.read_window(shapes[0])
+        if self.spatial < 1:
+            self.wrong_shape("needs a spatial axis behind the channels", found=shapes[0], help="correct axis")
+        self.channels = shapes[0][self.channel_axis]
+
+    def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
+        self.check_bottoms(shapes, self.channels)
+        lead, sizes = shapes[0][: self.channel_axis], shapes[0][self.channel_axis + 1 :]
+        out = tuple((n + 2 * self.pad[i] - self.extent(i)) // self.stride[i] + 1 for i, n in enumerate(sizes))
+        if min(out) < 1:
+            self.wrong_shape(
+                "the output would be empty",
+                found=f"input {sizes} makes {out}",
+                expected=f"room for kernel {self.kernel}",
+                help="use a larger input or more pad",
+            )
+        return [(*lead, self.channels * math.prod(self.kernel), *out)]
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        shape = self.top_shapes(tuple(x.shape))[0]
+        x = F.pad(x, [p for pad in reversed(self.pad) for p in (pad, pad)])
+        for i in range(self.spatial):  # axis i becomes two: where in the kernel, which window
+            step = torch.arange(shape[self.channel_axis + 1 + i], device=x.device) * self.stride[i]
+            offset = torch.arange(self.kernel[i], device=x.device) * self.dilation[i]
+            at = self.channel_axis + 1 + 2 * i
+            x = x.index_select(at, (offset[:, None] + step).flatten()).unflatten(at, (len(offset), len(step)))
+        first = self.channel_axis + 1
+        order = [*range(first), *range(first, x.dim(), 2), *range(first + 1, x.dim(), 2)]
+        return x.permute(order).reshape(shape)

@@ -1,0 +1,171 @@
+"""Layers of type "Python": find the user's class, make it a layer, say where its errors come from."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+from ..blob import Blob
+from ..errors import CaffeError, LayerError
+from ..layer import Layer, register
+
+
+class PythonLayerError(LayerError, RuntimeError):
+    """Code of a Python layer raised; the original exception, with its traceback, is `__cause__`."""
+
+
+@register("Python")
+class PythonLayer(Layer):
+    """`python_param { module: "m" layer: "C" param_str: "..." }`: an object of class C of module m.
+
+    C subclasses caffe.Layer and sees `self.param_str` and `self.phase`. The module is looked for on
+    sys.path, then in the current folder, then beside the prototxt. The environment variable
+    CAFFE_PYTHON_LAYERS restricts which modules a net may name: a comma-separated list (submodules
+    included), or "none".
+    """
+
+    @classmethod
+    def create(cls, layer_param: Any, where: str = "") -> Layer:
+        spec = layer_param.python_param
+        finder = cls(layer_param)
+        finder.where = where
+        user = finder.find_class(spec.module, spec.layer)
+        guarded = type(
+            user.__name__, (Guarded, user), {"__module__": user.__module__, "__doc__": user.__doc__}
+        )
+        try:
+            layer = guarded(layer_param)
+        except Exception as e:
+            finder.fail_with(e, f"{spec.module}.{spec.layer}: __init__")
+        if not hasattr(layer, "layer_param"):
+            finder.fail(
+                f"class {spec.layer} has its own __init__ that does not call super().__init__(layer_param)",
+                help="do the work in setup instead of __init__",
+            )
+        layer.where = where
+        layer.param_str = spec.param_str
+        layer.share_in_parallel = spec.share_in_parallel
+        return layer
+
+    def find_class(self, module_name: str, class_name: str) -> type[Layer]:
+        """Import the module and return its class. LayerError when there is none or it is not allowed."""
+        if not module_name or not class_name:
+            self.fail(
+                "needs module and layer",
+                found=f"module '{module_name}', layer '{class_name}'",
+                help='python_param { module: "my_module" layer: "MyLayer" }',
+            )
+        self._check_allowed(module_name)
+        module = self._import(module_name)
+        found = getattr(module, class_name, None)
+        if found is None:
+            classes = [n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, Layer)]
+            near = difflib.get_close_matches(class_name, classes, 3, cutoff=0.4) or classes
+            self.fail(
+                f"module '{module_name}' has no class '{class_name}'",
+                found=getattr(module, "__file__", None),
+                expected=f"perhaps {' or '.join(near)}" if near else "a subclass of caffe.Layer in it",
+                help="correct python_param's layer",
+            )
+        if not (isinstance(found, type) and issubclass(found, Layer)):
+            self.fail(
+                f"{module_name}.{class_name} is no subclass of caffe.Layer",
+                found=found,
+                help=f"class {class_name}(caffe.Layer): ...",
+            )
+        return found
+
+    def _check_allowed(self, module_name: str) -> None:
+        rule = os.environ.get("CAFFE_PYTHON_LAYERS")
+        if rule is None:
+            return
+        allowed = [] if rule == "none" else [entry.strip() for entry in rule.split(",")]
+        if not any(module_name == entry or module_name.startswith(f"{entry}.") for entry in allowed if entry):
+            self.fail(
+                f"module '{module_name}' is not allowed",
+                expected=f"CAFFE_PYTHON_LAYERS={rule}",
+                help="this net wants to run Python code; if you trust it, add the module to the environment "
+                "variable CAFFE_PYTHON_LAYERS or unset that",
+            )
+
+    def _import(self, name: str) -> ModuleType:
+        """Import from sys.path, else from the current folder, else from the prototxt's folder.
+
+        A folder that had the module stays at the end of sys.path: the layer may import from it later.
+        """
+        file = self.where.rpartition(":")[0] if self.where.rpartition(":")[2].isdigit() else self.where
+        folders = [os.getcwd()] + ([str(Path(file).resolve().parent)] if file else [])
+        for folder in [None, *(f for f in dict.fromkeys(folders) if f not in sys.path)]:
+            if folder:
+                sys.path.append(folder)
+                importlib.invalidate_caches()
+            try:
+                return importlib.import_module(name)
+            except ModuleNotFoundError as e:
+                if folder:
+                    sys.path.remove(folder)
+                if not e.name or not f"{name}.".startswith(f"{e.name}."):
+                    self.fail_with(
+                        e, f"importing module '{name}'"
+                    )  # the module is there, one that it needs is not
+            except Exception as e:
+                self.fail_with(e, f"importing module '{name}'")
+        tried = dict.fromkeys([p or os.getcwd() for p in sys.path] + folders)
+        self.fail(
+            f"there is no module '{name}'",
+            found="none in " + ", ".join(tried),
+            help="put the module beside the prototxt, into the current folder, or on PYTHONPATH",
+        )
+
+    def fail_with(self, error: Exception, what: str) -> NoReturn:
+        wrap(self, error, what, ())
+
+
+def wrap(layer: Layer, error: Exception, what: str, blobs: Sequence[Blob]) -> NoReturn:
+    """Raise an exception of the user's code: ours with a note that names the layer, else PythonLayerError."""
+    where = f"{layer.where}: " if layer.where else ""
+    if isinstance(error, CaffeError):
+        if layer.layer_param.name not in str(error):
+            error.add_note(f"{where}in layer '{layer.layer_param.name}' ({what})")
+        raise error
+    raise PythonLayerError(
+        f"{what} raised {type(error).__name__}: {error}",
+        file=layer.where or None,
+        layer=layer.layer_param.name,
+        found=", ".join(f"{b.name} {b.shape}" for b in blobs) or None,
+        help="the traceback above this one shows the line of the layer's code",
+    ) from error
+
+
+class Guarded(Layer):
+    """Mixed in before the user's class: errors of its four methods say which layer they come from."""
+
+    def _step(self, step: str, *args: Any) -> None:
+        try:
+            getattr(super(), step)(*args)
+        except Exception as e:
+            spec = self.layer_param.python_param
+            wrap(
+                self,
+                e,
+                f"{spec.module}.{spec.layer}: {step}",
+                [b for group in args for b in group if isinstance(b, Blob)],
+            )
+
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        self._step("setup", bottom, top)
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        self._step("reshape", bottom, top)
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        self._step("forward", bottom, top)
+
+    def backward(self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
+        self._step("backward", top, propagate_down, bottom)

@@ -1,0 +1,87 @@
+"""Softmax and SoftmaxWithLoss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ..blob import Blob
+from ..function import FunctionLayer, Shape
+from ..layer import register
+from .loss import LossLayer, check_labels
+
+# Caffe takes the logarithm of max(prob, FLT_MIN)
+_FLT_MIN = torch.finfo(torch.float32).tiny
+
+
+@register("Softmax")
+class Softmax(FunctionLayer):
+    """exp(x) / sum exp(x) along `axis`, the maximum taken off first."""
+
+    def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
+        self.at = self.axis(self.p.axis, shapes[0])
+        return shapes
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(x, self.at)
+
+
+@register("SoftmaxWithLoss")
+class SoftmaxWithLoss(LossLayer):
+    """-log softmax(x)[label], summed and divided by the normalizer; a second top receives the probabilities.
+
+    Labels are integers below the number of classes, one per position, those equal to `ignore_label` left out.
+    Written by hand: the probabilities are all that is kept, and the gradient is prob - onehot.
+    """
+
+    tops = (1, 2)
+
+    def __init__(self, layer_param: Any) -> None:
+        super().__init__(layer_param)
+        self.kept: tuple[torch.Tensor, ...] | None = None
+
+    def forget(self) -> None:
+        self.kept = None
+
+    def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
+        self.check_batch(*shapes)
+        x, label = shapes
+        self.at = self.axis(self.p.axis, x)
+        self.check_label_count(x, label, self.at)
+        return [(), x][: len(self.layer_param.top)]
+
+    def _evaluate(self, bottom: Sequence[Blob]) -> tuple[torch.Tensor, ...]:
+        """Probabilities, labels (ignored ones 0), which of them count (or empty), and the normalizer."""
+        x = (
+            bottom[0].tensor().flatten(self.at + 1)
+            if self.at + 1 < len(bottom[0].shape)
+            else bottom[0].tensor().unsqueeze(-1)
+        )
+        x = x.reshape(-1, *x.shape[-2:])
+        prob = torch.softmax(x, 1)
+        label = bottom[1].tensor().reshape(len(x), 1, x.shape[2])
+        index, valid = check_labels(self, label, x.shape[1], self.ignore_label, bottom)
+        count = valid.sum() if valid.numel() else label.new_tensor(label.numel())
+        return prob, index, valid, self.normalizer(count, len(x), label.numel())
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        prob, index, valid, normalizer = self._evaluate(bottom)
+        losses = prob.gather(1, index).clamp_(min=_FLT_MIN).log_().neg_()
+        if valid.numel():
+            losses *= valid
+        top[0].put(losses.sum() / normalizer)
+        if len(top) > 1:
+            top[1].put(prob.clone())
+        self.kept = (prob, index, valid, normalizer) if self.records else None
+
+    def backward(self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
+        self.refuse_diffs(propagate_down)
+        if not propagate_down[0]:
+            return
+        prob, index, valid, normalizer = self.kept or self._evaluate(bottom)
+        scale = (top[0].diff_tensor() / normalizer).expand(index.shape)
+        if valid.numel():
+            scale = scale * valid
+        bottom[0].put_diff((prob * scale).scatter_add_(1, index, -scale))

@@ -1,0 +1,110 @@
+"""Segment images: a palette PNG of labels and an overlay for each, on request the class scores too.
+
+    python tools/infer.py --run runs/demo photo.jpg --out segmented
+    python tools/infer.py --net deploy.prototxt --weights fcn8s.caffemodel folder/ --out segmented
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from data.dataset import IMAGE_ENDINGS, read_image
+from data.palette import overlay, voc_palette, write_indexed_png
+from tools import predict
+from tools.errors import CaffeError, DataError, RunError
+from tools.session import add_net_arguments, choose_device, trained_net
+
+
+def find_images(given: Iterable[str]) -> list[Path]:
+    """The image files named, and those directly in the folders named, in order.
+
+    Raises RunError for what does not exist, for a folder without images, and for two images whose results would
+    have one name.
+    """
+    found: list[Path] = []
+    for name in given:
+        path = Path(name)
+        inside = sorted(p for p in path.iterdir() if p.suffix in IMAGE_ENDINGS) if path.is_dir() else [path]
+        if not inside or not path.exists():
+            raise RunError("no image here", file=path, help=f"give image files, or folders of {IMAGE_ENDINGS[:3]}")
+        found += inside
+    by_name: dict[str, Path] = {}
+    for path in found:
+        if path.stem in by_name:
+            raise RunError("two images have the same name, so one result would overwrite the other", file=path,
+                           found=str(by_name[path.stem]), help="segment them into different folders")
+        by_name[path.stem] = path
+    return found
+
+
+def infer(net: Any, path: Path, out: Path, mean: Sequence[float], scores: bool = False) -> np.ndarray:
+    """Segment one image; returns its labels, H x W.
+
+    Writes out/<name>.png (labels with VOC's palette), out/<name>-overlay.png, and with `scores`
+    out/<name>-scores.npz (array `score`, classes x H x W, float32).  Raises DataError for unreadable images.
+    """
+    image = read_image(path)
+    score = predict.scores(net, [image], mean)
+    labels = predict.labels(score)[0]
+    palette = voc_palette()
+    write_indexed_png(out / f"{path.stem}.png", labels, palette)
+    Image.fromarray(overlay(image, labels, palette)).save(out / f"{path.stem}-overlay.png")
+    if scores:
+        np.savez_compressed(out / f"{path.stem}-scores.npz", score=score[0])
+    return labels
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="infer.py", description=(__doc__ or "").splitlines()[0])
+    p.add_argument("images", nargs="+", metavar="IMAGE_OR_DIR", help="images of any size, or folders of them")
+    add_net_arguments(p)
+    p.add_argument("--out", default="segmented", metavar="DIR", help="where results go (segmented)")
+    p.add_argument("--scores", action="store_true", help="also write the class scores as .npz")
+    return p
+
+
+def run(given: argparse.Namespace) -> int:
+    """Segment as the arguments say; returns how many images could not be read."""
+    trained = trained_net(given)
+    paths = find_images(given.images)
+    choose_device(given.gpu)
+    net = trained.load()
+    predict.check_net(net, str(trained.net))
+    out = Path(given.out)
+    out.mkdir(parents=True, exist_ok=True)
+    unreadable, seen = 0, np.zeros(256, np.int64)
+    for path in tqdm(paths, unit="image", disable=None):
+        try:
+            seen += np.bincount(infer(net, path, out, trained.mean, given.scores).ravel(), minlength=256)
+        except DataError as error:  # the other images are still wanted
+            unreadable += 1
+            tqdm.write(f"error: {error}", file=sys.stderr)
+    names = trained.classes or [f"class {i}" for i in range(256)]
+    shares = ", ".join(f"{names[i]} {100 * seen[i] / seen.sum():.1f}%" for i in np.flatnonzero(seen))
+    print(f"{len(paths) - unreadable} of {len(paths)} images segmented into {out}: {shares or 'nothing'}")
+    return unreadable
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    try:
+        return 1 if run(parser().parse_args(arguments)) else 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except CaffeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""What a run does, worked out from its arguments before anything is computed: data, stages, weights."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import caffe
+from data import open_dataset
+from prototxt import recipe_of, training
+from prototxt.registry import FAMILIES
+from prototxt.solvers import recipes_of
+from tools.errors import RunError
+from tools.run_folder import sha256
+from tools.weights import find_weights
+
+ROOT = Path(__file__).resolve().parent.parent
+# the registry's "voc" is two sets, one to train on and one to score on; `data` knows the pair by this name
+_DATA_NAMES = {"voc": "seg11valid"}
+_PACKAGES = ("torch", "numpy", "pillow", "protobuf")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run.  `stages` are (net name, iterations) in order; `weights` the file that the first starts from."""
+
+    net: str
+    recipe: str
+    dataset: Any
+    data: str
+    stages: tuple[tuple[str, int], ...]
+    weights: Path | None
+    mean: tuple[float, ...]
+    seed: int
+    gpu: int | None = None
+    val_every: int | None = None
+    pictured: int = 6
+
+    @property
+    def names(self) -> list[str]:
+        """The net names of the stages."""
+        return [name for name, _ in self.stages]
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the result, as plain JSON values: a resumed run must agree in all of it."""
+        weights = self.weights and {"file": self.weights.name, "sha256": sha256(self.weights)}
+        return {
+            "net": self.net, "recipe": self.recipe, "data": self.data, "classes": list(self.dataset.classes),
+            "train": _digest(self.dataset.ids("train")), "val": _digest(self.dataset.ids("val")),
+            "stages": self.names, "iters": [n for _, n in self.stages], "seed": self.seed, "weights": weights,
+            "mean": list(self.mean),
+        }
+
+    def made_with(self) -> dict[str, Any]:
+        """Programs and machine: results are bit for bit the same only where these are."""
+        versions = {name: _version(name) for name in _PACKAGES}
+        return {
+            "caffe": getattr(caffe, "__version__", "unknown"), "commit": _commit(), **versions,
+            "python": platform.python_version(), "platform": platform.platform(), "threads": _threads(),
+            "device": "CPU" if self.gpu is None else f"GPU {self.gpu}",
+        }
+
+
+def make_plan(net: str, data: str | None = None, recipe: str | None = None, stages: str | None = None,
+              iters: str | None = None, weights: str | None = None, seed: int = 1337, gpu: int | None = None,
+              val_every: int | None = None, pictures: bool = True) -> Plan:
+    """The plan of `tools/solve.py`'s arguments, which are given as they were typed.
+
+    Raises the errors of the registry (unknown net), of `data` (data set missing) and RunError for the others.
+    """
+    entry = recipe_of(net)
+    recipe = recipe or recipes_of(net)[0]
+    all_stages = [name for name, _ in entry.stages]
+    chosen = _choose(all_stages, stages)
+    counts = _counts(iters, chosen, [training(name, recipe).max_iter for name in chosen])
+    named = data or _DATA_NAMES.get(entry.data, entry.data)
+    dataset = open_dataset(named)
+    before = all_stages.index(chosen[0])
+    if before:
+        coarser = all_stages[before - 1]
+        source = f"a run of {coarser}: the newest {coarser}_iter_N.caffemodel in its snapshots/"
+        path = find_weights(weights, f"{coarser}.caffemodel", chosen[0], source)
+    else:
+        path = find_weights(weights, entry.weights, chosen[0])
+    if dataset.name != named:
+        named = str(Path(named).expanduser().resolve())  # the nets must find the folder from anywhere
+    return Plan(net, recipe, dataset, named, tuple(zip(chosen, counts, strict=True)), path,
+                tuple(FAMILIES[entry.family].MEAN), seed, gpu, val_every, 6 if pictures else 0)
+
+
+def short(stage: str) -> str:
+    """The stride of a net's name, for captions: "32s" of "small-fcn32s"."""
+    match = re.search(r"\d+s.*$", stage)
+    return match.group(0) if match else stage
+
+
+def _choose(stages: Sequence[str], given: str | None) -> list[str]:
+    """Stages by full or short name, in the order of training."""
+    if given is None:
+        return list(stages)
+    wanted = [part.strip() for part in given.split(",") if part.strip()]
+    by_name = {short(name): name for name in stages} | {name: name for name in stages}
+    unknown = [name for name in wanted if name not in by_name]
+    if unknown or not wanted:
+        raise RunError("no such stage", found=", ".join(unknown) or "an empty list",
+                       expected=" or ".join(stages),
+                       help="for instance --stages " + ",".join(map(short, stages)))
+    chosen = [by_name[name] for name in wanted]
+    if chosen != sorted(set(chosen), key=list(stages).index):
+        raise RunError("stages must come in order, each once", found=", ".join(wanted),
+                       expected=", ".join(stages), help="each stage starts from the coarser one before it")
+    return chosen
+
+
+def _counts(given: str | None, stages: Sequence[str], usual: Sequence[int]) -> list[int]:
+    """Iterations of each stage."""
+    if given is None:
+        return list(usual)
+    try:
+        counts = [int(part) for part in given.split(",")]
+    except ValueError:
+        counts = []
+    if len(counts) == 1:
+        counts *= len(stages)
+    if len(counts) != len(stages) or min(counts) < 1:
+        raise RunError("--iters wants one number, or one for each stage", found=repr(given),
+                       expected=f"{len(stages)} numbers for {', '.join(stages)}", help="for instance --iters "
+                       + ",".join(map(str, usual)))
+    return counts
+
+
+def _digest(ids: Sequence[str]) -> dict[str, Any]:
+    """A list of pictures as its length and SHA-256, so that a resumed run notices another list."""
+    return {"images": len(ids), "sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the checkout, where it is one and git is there."""
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"],
+                              capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _threads() -> int:
+    """How many threads the arithmetic may use: sums in another order are other sums."""
+    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)

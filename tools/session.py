@@ -1,0 +1,96 @@
+"""What score.py and infer.py share: the device, and the net of files or of a run folder."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import caffe
+from tools.errors import RunError
+from tools.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A net's files and what goes with it.  `mean` is BGR; `classes` and `data` are None where unknown."""
+
+    net: Path
+    weights: Path
+    mean: tuple[float, ...]
+    classes: tuple[str, ...] | None = None
+    data: str | None = None
+
+    def load(self) -> Any:
+        """The caffe.Net in test phase.  Raises WeightsError, ParseError, ... for files that are none."""
+        return caffe.Net(str(self.net), str(self.weights), caffe.TEST)
+
+
+def add_net_arguments(parser: argparse.ArgumentParser) -> None:
+    """--net and --weights, or --run; --mean; --gpu."""
+    parser.add_argument("--net", metavar="PROTOTXT", help="the net; needs --weights")
+    parser.add_argument("--weights", metavar="FILE", help="its caffemodel")
+    parser.add_argument("--run", metavar="DIR", help="instead of both: a run folder of tools/solve.py")
+    parser.add_argument("--stage", metavar="NAME", help="with --run: which stage (default: the last finished)")
+    parser.add_argument("--mean", metavar="B,G,R", help="mean to subtract (default: the run's, else ILSVRC's "
+                        "104.00699,116.66877,122.67892)")
+    parser.add_argument("--gpu", type=int, metavar="N", help="compute on this GPU (default: on the CPU)")
+
+
+def trained_net(given: argparse.Namespace) -> Trained:
+    """The net of the arguments of `add_net_arguments`.  Raises RunError when they do not name one."""
+    mean = parse_mean(given.mean)
+    if given.run is not None:
+        if given.net or given.weights:
+            raise RunError("--run already says which net and weights", help="leave out --net and --weights")
+        return of_run(given.run, given.stage, mean)
+    if not (given.net and given.weights):
+        raise RunError("which net?", found=f"--net {given.net}, --weights {given.weights}",
+                       help="give --net PROTOTXT and --weights FILE, or --run DIR")
+    for path in (given.net, given.weights):
+        if not Path(path).is_file():
+            raise RunError("there is no such file", file=path, help="check the path")
+    return Trained(Path(given.net), Path(given.weights), mean or (104.00699, 116.66877, 122.67892))
+
+
+def of_run(root: str | os.PathLike[str], stage: str | None = None, mean: Sequence[float] | None = None) -> Trained:
+    """A finished stage of a run folder, the last one by default.  Raises RunError when there is none."""
+    folder = RunFolder(root)
+    config = folder.read_json(folder.config)
+    if config is None:
+        raise RunError("this is no run folder", file=root, expected="a folder with config.json",
+                       help="give the folder that tools/solve.py wrote")
+    records = folder.read_json(folder.scores("json")) or {}
+    if stage is not None and stage not in records or not records:
+        raise RunError(f"the run has not finished {'the stage ' + stage if stage else 'any stage'}", file=root,
+                       found=", ".join(records) or "no scores", help="go on with the run: tools/solve.py --resume")
+    stage = stage or list(records)[-1]
+    settings = config["settings"]
+    return Trained(folder.net(stage, "deploy"), folder.root / records[stage]["weights"],
+                   tuple(mean or settings["mean"]), tuple(settings["classes"]), settings["data"])
+
+
+def parse_mean(given: str | None) -> tuple[float, ...] | None:
+    """"104,117,123" as numbers.  Raises RunError for anything else than three."""
+    if given is None:
+        return None
+    try:
+        values = tuple(float(part) for part in given.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != 3:
+        raise RunError("--mean wants three numbers: blue, green, red", found=repr(given),
+                       help="for instance --mean 104,117,123")
+    return values
+
+
+def choose_device(gpu: int | None) -> None:
+    """The GPU of this number, or the CPU.  Raises DeviceError when there is no such GPU."""
+    if gpu is None:
+        caffe.set_mode_cpu()
+    else:
+        caffe.set_device(gpu)
+        caffe.set_mode_gpu()
