@@ -1,12 +1,22 @@
 """The one family of errors: every failure a user can cause is a `CaffeError`, says where, and what to do.
 
-BVLC Caffe aborts the process; here the same conditions raise.  This module imports nothing, so that every
-other module can import it.
+BVLC Caffe aborts the process; here the same conditions raise.  This module imports nothing else of the
+package, so that every other module can import it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """The known names that `name` may be a slip of, best first, at most three; for the help of an error."""
+    import difflib  # only when something is wrong
+
+    by_lower = {item.lower(): item for item in known}
+    matches = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)
+    return [by_lower[match] for match in matches]
 
 
 class CaffeError(Exception):

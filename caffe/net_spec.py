@@ -16,9 +16,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .errors import LayerError
+from .errors import LayerError, nearest
 from .proto import caffe_pb2
-from .text import nearest
 
 
 @functools.cache

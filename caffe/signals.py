@@ -21,7 +21,8 @@ class SignalHandler:
     def __init__(self, sigint: str = "stop", sighup: str = "snapshot") -> None:
         for flag, effect in (("sigint_effect", sigint), ("sighup_effect", sighup)):
             if effect not in EFFECTS:
-                raise CaffeError(f"-{flag} has no such effect", found=effect, expected=" or ".join(EFFECTS))
+                raise CaffeError(f"-{flag} has no such effect", found=effect, expected=" or ".join(EFFECTS),
+                                 help="stop snapshots too, unless snapshot_after_train is false")
         self.sigint, self.sighup = sigint, sighup
         self._got_sigint = self._got_sighup = self._stopping = False
         self._before: dict[int, Any] = {}

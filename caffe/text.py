@@ -3,18 +3,16 @@ remedy."""
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
 
-from .errors import CaffeError, ParseError
+from .errors import CaffeError, ParseError, nearest
 from .files import atomic_write, describe_file
 from .proto import blobs, caffe_pb2, schema
 from .upgrade import upgrade_net, upgrade_solver
@@ -103,14 +101,6 @@ def parse_text(text: str, message: Any, file: str | None = None) -> Any:
 def layer_lines(text: str) -> list[int]:
     """The line (from 1) on which each top-level `layer` or `layers` block starts, in order."""
     return _scan(text)[0]
-
-
-def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """The known names that `name` may be a slip of, best first, at most three."""
-    known = list(known)
-    by_lower = {item.lower(): item for item in known}
-    matches = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)
-    return [by_lower[match] for match in matches]
 
 
 def _scan(text: str, file: str | None = None) -> tuple[list[int], int | None]:

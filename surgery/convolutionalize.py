@@ -40,8 +40,13 @@ class Convolutionalized:
 
     def __str__(self) -> str:
         lines = [f"{name}: window {height}x{width}" for name, (height, width) in self.kernels.items()]
-        if self.caveats:
-            lines += ["on larger images not exactly the classifier on a sliding window:", *self.caveats]
+        reasons: dict[str, list[str]] = {}
+        for caveat in self.caveats:
+            name, reason = caveat.split(": ", 1)
+            reasons.setdefault(reason, []).append(name)
+        if reasons:
+            lines.append("on larger images not exactly the classifier on a sliding window, because")
+            lines += [f"{reason}: {', '.join(names)}" for reason, names in reasons.items()]
         return "\n".join(lines)
 
 
@@ -203,7 +208,7 @@ def _need_maps(net: Any, definition: Any, kernels: Mapping[str, tuple[int, int]]
     for layer in definition.layer:
         if layer.name in kernels and len(net.blobs[layer.bottom[0]].data.shape) != 4:
             raise LayerError(
-                "the input of the layer is no map", layer=layer.name, expected="batch, channels, rows, columns",
+                "the input of the layer is no map", layer=layer.name, expected="4 axes",
                 found=f"blob {layer.bottom[0]!r} of shape {tuple(net.blobs[layer.bottom[0]].data.shape)}",
                 help="take out the Reshape below it, or give the net an input of images",
             )

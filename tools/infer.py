@@ -19,7 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from data.dataset import IMAGE_ENDINGS, read_image
-from data.palette import overlay, voc_palette, write_indexed_png
+from data.palette import overlay, write_indexed_png
 from tools import predict
 from tools.errors import CaffeError, DataError, RunError
 from tools.session import add_net_arguments, choose_device, trained_net
@@ -28,35 +28,37 @@ from tools.session import add_net_arguments, choose_device, trained_net
 def find_images(given: Iterable[str]) -> list[Path]:
     """The image files named, and those directly in the folders named, in order.
 
-    Raises RunError for what does not exist, for a folder without images, and for two images whose results would
-    have one name.
+    Raises RunError for what does not exist, for a folder without images, and for two images whose results
+    would have one name.
     """
     found: list[Path] = []
     for name in given:
         path = Path(name)
         inside = sorted(p for p in path.iterdir() if p.suffix in IMAGE_ENDINGS) if path.is_dir() else [path]
         if not inside or not path.exists():
-            raise RunError("no image here", file=path, help=f"give image files, or folders of {IMAGE_ENDINGS[:3]}")
+            raise RunError("no image here", file=path,
+                           help=f"give image files, or folders with files {', '.join(IMAGE_ENDINGS[:3])}")
         found += inside
     by_name: dict[str, Path] = {}
     for path in found:
         if path.stem in by_name:
-            raise RunError("two images have the same name, so one result would overwrite the other", file=path,
-                           found=str(by_name[path.stem]), help="segment them into different folders")
+            raise RunError("two images have one name, so one result would overwrite the other", file=path,
+                           found=f"also {by_name[path.stem]}", help="segment them into different folders")
         by_name[path.stem] = path
     return found
 
 
-def infer(net: Any, path: Path, out: Path, mean: Sequence[float], scores: bool = False) -> np.ndarray:
+def infer(net: Any, path: Path, out: Path, mean: Sequence[float], scores: bool = False,
+          palette: np.ndarray | None = None) -> np.ndarray:
     """Segment one image; returns its labels, H x W.
 
-    Writes out/<name>.png (labels with VOC's palette), out/<name>-overlay.png, and with `scores`
-    out/<name>-scores.npz (array `score`, classes x H x W, float32).  Raises DataError for unreadable images.
+    Writes out/<name>.png (labels with the palette, n x 3 RGB, VOC's by default), out/<name>-overlay.png, and
+    with `scores` out/<name>-scores.npz (array `score`, classes x H x W, float32).  Raises DataError for
+    unreadable images.
     """
     image = read_image(path)
     score = predict.scores(net, [image], mean)
     labels = predict.labels(score)[0]
-    palette = voc_palette()
     write_indexed_png(out / f"{path.stem}.png", labels, palette)
     Image.fromarray(overlay(image, labels, palette)).save(out / f"{path.stem}-overlay.png")
     if scores:
@@ -85,7 +87,8 @@ def run(given: argparse.Namespace) -> int:
     unreadable, seen = 0, np.zeros(256, np.int64)
     for path in tqdm(paths, unit="image", disable=None):
         try:
-            seen += np.bincount(infer(net, path, out, trained.mean, given.scores).ravel(), minlength=256)
+            labels = infer(net, path, out, trained.mean, given.scores, trained.palette)
+            seen += np.bincount(labels.ravel(), minlength=256)
         except DataError as error:  # the other images are still wanted
             unreadable += 1
             tqdm.write(f"error: {error}", file=sys.stderr)

@@ -59,6 +59,10 @@ class Plan:
             "mean": list(self.mean),
         }
 
+    def palette(self) -> list[list[int]]:
+        """The RGB colours of the classes."""
+        return [[int(v) for v in colour] for colour in self.dataset.palette[: len(self.dataset.classes)]]
+
     def made_with(self) -> dict[str, Any]:
         """Programs and machine: results are bit for bit the same only where these are."""
         versions = {name: _version(name) for name in _PACKAGES}

@@ -38,6 +38,8 @@ def plot_run(
 ) -> None:
     """Draw the rows of a Curve as PNG: loss above (logarithmic), val mean IU below, stage after stage."""
     plt = pyplot()
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     starts = stage_starts(rows, stages)
     figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(9, 6), height_ratios=(3, 2))
     colours = plt.get_cmap("viridis")([i / max(len(stages), 1) for i in range(len(stages))])
@@ -49,8 +51,9 @@ def plot_run(
         val = [row for row in own if row["kind"] == "val"]
         at = [starts[stage] + row["iter"] for row in train]
         dot = "." if len(train) < 2 else ""  # a line needs two points to be seen
-        above.plot(at, [row["loss"] for row in train], dot, ls="-", color=colour, alpha=0.3, linewidth=0.8)
-        above.plot(at, [row["smoothed_loss"] for row in train], dot, ls="-", color=colour, linewidth=1.8, label=stage)
+        style = {"marker": dot, "color": colour}
+        above.plot(at, [row["loss"] for row in train], alpha=0.3, linewidth=0.8, **style)
+        above.plot(at, [row["smoothed_loss"] for row in train], linewidth=1.8, label=stage, **style)
         at = [starts[stage] + row["iter"] for row in val]
         below.plot(at, [100 * row["mean_iu"] for row in val], "o-", color=colour, markersize=4)
         if val:
@@ -60,6 +63,9 @@ def plot_run(
             axes.axvline(starts[stage], color="0.7", linewidth=0.8, linestyle="--")
     if any(row["kind"] == "train" and (row["loss"] or 0) > 0 for row in rows):
         above.set_yscale("log")
+        above.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        above.yaxis.set_major_formatter("{x:g}")  # 0.5, not 5 x 10^-1
+        above.yaxis.set_minor_formatter(NullFormatter())
     above.set_ylabel("training loss")
     above.set_title(title)
     if starts:
@@ -70,6 +76,6 @@ def plot_run(
         axes.grid(alpha=0.25)
         axes.margins(x=0.02)
     below.margins(y=0.2)
-    figure.tight_layout()
+    figure.subplots_adjust(left=0.1, right=0.97, top=0.94, bottom=0.09, hspace=0.08)
     figure.savefig(path, dpi=110)
     plt.close(figure)

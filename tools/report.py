@@ -39,7 +39,7 @@ def write_report(folder: RunFolder, config: Mapping[str, Any], records: Mapping[
         parts += ["<h2>Pictures</h2>", *(_figure(file, caption) for file, caption in pictures)]
     if records:
         parts += ["<h2>Classes</h2>", _classes(records)]
-    parts += ["<h2>Settings</h2>", _definitions({**settings, **config.get("made_with", {})})]
+    parts += ["<h2>Settings</h2>", _definitions({**settings, **config["made_with"]})]
     head = f'<meta charset="utf-8">\n<title>{escape(title)}</title>\n<style>{_STYLE}</style>'
     body = "\n".join(parts)
     page = f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'

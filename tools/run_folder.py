@@ -81,33 +81,49 @@ class RunFolder:
             raise RunError(f"cannot be read: {problem}", file=path,
                            help="the file is damaged; train again in another folder") from problem
 
-    def begin(self, settings: dict[str, Any], made_with: dict[str, Any]) -> None:
-        """Make the folder for a new run and write its config.  Raises RunError where a run lies already."""
+    def read_config(self) -> dict[str, Any]:
+        """config.json.  Raises RunError where there is none, or another program's."""
+        config = self.read_json(self.config)
+        if not isinstance(config, dict) or not {"settings", "made_with", "palette"} <= set(config):
+            raise RunError("there is no run in this folder", file=self.root,
+                           expected=f"a folder with the {_MARK} of a run",
+                           help="give the folder that tools/solve.py wrote")
+        return config
+
+    def begin(self, settings: dict[str, Any], made_with: dict[str, Any], palette: list[list[int]]) -> None:
+        """Make the folder for a new run and write its config.
+
+        `palette` is the RGB colours of the classes, kept for the tools that draw with the run's nets.  Raises
+        RunError where a run lies already; one that failed before its first snapshot is replaced.
+        """
         if self.config.exists():
-            raise RunError("this folder holds a run already", file=self.root,
-                           help="add --resume to go on with it, choose another --out, or delete the folder")
-        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+            if self.scores("json").exists() or any(self.snapshots.glob("*")):
+                raise RunError("this folder holds a run already", file=self.root,
+                               help="add --resume to go on with it, choose another --out, or delete the folder")
+            for path in (self.log, self.curve):
+                path.unlink(missing_ok=True)
+        elif self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
             raise RunError("the output folder is not an empty folder", file=self.root,
                            help="choose another --out: a run does not mix its files with others")
         self._make()
-        write(self.config, to_json({"settings": settings, "made_with": made_with}))
+        write(self.config, to_json({"settings": settings, "made_with": made_with, "palette": palette}))
 
     def resume(self, settings: dict[str, Any], made_with: dict[str, Any]) -> list[str]:
         """Check that a run with these settings lies here; returns how it was made differently, in words.
 
         Raises RunError that names each setting that differs: the run's stages would not belong together.
         """
-        before = self.read_json(self.config)
-        if before is None:
+        if not self.config.exists():
             raise RunError("there is no run to resume", file=self.root, expected=f"a folder with {_MARK}",
                            help="leave --resume out to begin a run, or give the folder of one as --out")
-        changed = differences(before.get("settings", {}), settings)
+        before = self.read_config()
+        changed = differences(before["settings"], settings)
         if changed:
             raise RunError("the run was begun with other settings:\n  " + "\n  ".join(changed),
                            file=self.config, help="repeat the run's own command (config.json has it), "
                            "or begin another run")
         self._make()
-        return differences(before.get("made_with", {}), made_with)
+        return differences(before["made_with"], made_with)
 
     def _make(self) -> None:
         for folder in (self.nets, self.snapshots, self.predictions, self.pictures):

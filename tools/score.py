@@ -1,4 +1,4 @@
-"""Score a net on a data set: pixel acc., mean acc., mean IU, f.w. IU and per class IU (thesis, section 3.4.1).
+"""Score a net on a data set: pixel acc., mean acc., mean IU, f.w. IU, IU per class (thesis, section 3.4.1).
 
     python tools/score.py --run runs/demo
     python tools/score.py --net deploy.prototxt --weights fcn8s.caffemodel --data voc2011 --split val

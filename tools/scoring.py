@@ -45,11 +45,11 @@ def score(
 ) -> Scored:
     """Score a net, which is a caffe.Net in test phase, on a data set of `data.open_dataset`.
 
-    A net with an input `data` is fed the images, minus `mean` (BGR), up to `batch` small ones of one size at a
-    time.  A net with its own data layer reads them itself and must read this split, in order, from its first
-    image.  With `out_dir`, predictions are written there as palette PNGs named by id, all or those in `save`.
-    `ids` scores these pictures instead of the whole split.  `present_only`: see `Confusion.metrics`.
-    `progress`: a bar (None: on a terminal only).  `stop` is called between images and may raise.
+    A net with an input `data` is fed the images, minus `mean` (BGR), up to `batch` small ones of one size at
+    a time.  A net with its own data layer reads them itself: this split, in order, from its first image.
+    With `out_dir`, predictions are written there as palette PNGs named by id, all or those in `save`.  `ids`
+    scores these pictures instead of the whole split.  `present_only`: see `Confusion.metrics`.  `progress`:
+    a bar (None: on a terminal only).  `stop` is called between images and may raise.
 
     Raises RunError for a net that cannot be scored, DataError for missing files or labels out of range.
     """
@@ -109,17 +109,18 @@ def _self_fed(net: Any, dataset: Any, ids: Sequence[str]) -> _Pairs:
     if "label" not in net.blobs:
         raise RunError("the net has neither an input 'data' nor a blob 'label'", found=", ".join(net.blobs),
                        help="give the deploy or the val prototxt of the net")
-    at = 0
-    while at < len(ids):
+    size = net.blobs["data"].shape[0]
+    if len(ids) % size:
+        raise RunError("the batches of the net's data layer do not fit the split", found=f"batches of {size}",
+                       expected=f"a divisor of its {len(ids)} images", help="set 'batch': 1 in its param_str")
+    for at in range(0, len(ids), size):
         net.forward()
         found = net.blobs["score"].data
         _check_classes(found.shape[1], dataset)
         loss = float(net.blobs["loss"].data.flat[0]) if "loss" in net.blobs else None
         truth = net.blobs["label"].data
-        for prediction, label in zip(predict.labels(found), truth, strict=True):
-            if at < len(ids):  # the last batch may begin the list again
-                yield ids[at], label, prediction, loss
-            at += 1
+        for name, label, prediction in zip(ids[at : at + size], truth, predict.labels(found), strict=True):
+            yield name, label, prediction, loss
 
 
 def _check_classes(channels: int, dataset: Any) -> None:

@@ -9,24 +9,42 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import caffe
+from surgery import transplant_weights
 from tools.errors import RunError
+from tools.plan import short
 from tools.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A net's files and what goes with it.  `mean` is BGR; `classes` and `data` are None where unknown."""
+    """A net's files and what goes with it: mean (BGR), and where known class names, data set and palette."""
 
     net: Path
     weights: Path
     mean: tuple[float, ...]
     classes: tuple[str, ...] | None = None
     data: str | None = None
+    palette: np.ndarray | None = None
 
     def load(self) -> Any:
-        """The caffe.Net in test phase.  Raises WeightsError, ParseError, ... for files that are none."""
-        return caffe.Net(str(self.net), str(self.weights), caffe.TEST)
+        """The caffe.Net in test phase.
+
+        Raises RunError when the weights leave a layer of the net without its parameters, which Caffe itself
+        would not mention, and ParseError, WeightsError, ... for files that are no prototxt or caffemodel.
+        """
+        net = caffe.Net(str(self.net), caffe.TEST)
+        report = transplant_weights(net, self.weights, print_report=False)
+        if report.left_at_filler:
+            missing = list(dict.fromkeys(entry.layer for entry in report.left_at_filler))
+            raise RunError("these are not the weights of this net", file=self.weights,
+                           found=f"nothing that fits {len(missing)} layers, for instance {missing[0]!r}",
+                           expected=f"all parameters of {self.net}",
+                           help="give the weights and the prototxt of one stage; tools/solve.py's snapshots "
+                           "and prototxts begin with its name")
+        return net
 
 
 def add_net_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +52,7 @@ def add_net_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--net", metavar="PROTOTXT", help="the net; needs --weights")
     parser.add_argument("--weights", metavar="FILE", help="its caffemodel")
     parser.add_argument("--run", metavar="DIR", help="instead of both: a run folder of tools/solve.py")
-    parser.add_argument("--stage", metavar="NAME", help="with --run: which stage (default: the last finished)")
+    parser.add_argument("--stage", metavar="NAME", help="with --run: which stage (default: the last)")
     parser.add_argument("--mean", metavar="B,G,R", help="mean to subtract (default: the run's, else ILSVRC's "
                         "104.00699,116.66877,122.67892)")
     parser.add_argument("--gpu", type=int, metavar="N", help="compute on this GPU (default: on the CPU)")
@@ -56,21 +74,23 @@ def trained_net(given: argparse.Namespace) -> Trained:
     return Trained(Path(given.net), Path(given.weights), mean or (104.00699, 116.66877, 122.67892))
 
 
-def of_run(root: str | os.PathLike[str], stage: str | None = None, mean: Sequence[float] | None = None) -> Trained:
+def of_run(
+    root: str | os.PathLike[str], stage: str | None = None, mean: Sequence[float] | None = None
+) -> Trained:
     """A finished stage of a run folder, the last one by default.  Raises RunError when there is none."""
     folder = RunFolder(root)
-    config = folder.read_json(folder.config)
-    if config is None:
-        raise RunError("this is no run folder", file=root, expected="a folder with config.json",
-                       help="give the folder that tools/solve.py wrote")
+    config = folder.read_config()
     records = folder.read_json(folder.scores("json")) or {}
-    if stage is not None and stage not in records or not records:
-        raise RunError(f"the run has not finished {'the stage ' + stage if stage else 'any stage'}", file=root,
-                       found=", ".join(records) or "no scores", help="go on with the run: tools/solve.py --resume")
-    stage = stage or list(records)[-1]
+    names = {short(name): name for name in records} | {name: name for name in records}
+    if not records or (stage is not None and stage not in names):
+        what = f"a stage {stage!r}" if stage else "any stage"
+        raise RunError(f"the run has not finished {what}", file=root, found=", ".join(records) or "no scores",
+                       help="go on with it: tools/solve.py --resume")
+    stage = names[stage] if stage else list(records)[-1]
     settings = config["settings"]
     return Trained(folder.net(stage, "deploy"), folder.root / records[stage]["weights"],
-                   tuple(mean or settings["mean"]), tuple(settings["classes"]), settings["data"])
+                   tuple(mean or settings["mean"]), tuple(settings["classes"]), settings["data"],
+                   np.array(config["palette"], np.uint8))
 
 
 def parse_mean(given: str | None) -> tuple[float, ...] | None:

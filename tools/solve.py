@@ -13,7 +13,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import caffe
 from prototxt import NETS
 from prototxt.solvers import RECIPES
 from tools.curve import Curve
@@ -24,6 +23,7 @@ from tools.plots import pyplot
 from tools.run_folder import RunFolder, free_folder
 from tools.run_log import logged_to, say
 from tools.score_files import comparison_table
+from tools.session import choose_device
 from tools.stages import free_memory, run_stage
 from tools.stopping import StopRequest
 from tools.summary import summarise
@@ -39,25 +39,22 @@ def solve(plan: Plan, folder: RunFolder, resume: bool = False) -> dict[str, dict
     if resume:
         changed = folder.resume(plan.settings(), plan.made_with())
     else:
-        folder.begin(plan.settings(), plan.made_with())
+        folder.begin(plan.settings(), plan.made_with(), plan.palette())
     with logged_to(folder.log), StopRequest() as stop:
         if changed:
             say("warning: begun with other versions, so the result may differ in its last bits:\n  "
                 + "\n  ".join(changed))
-        if plan.gpu is None:
-            caffe.set_mode_cpu()
-        else:
-            caffe.set_device(plan.gpu)
-            caffe.set_mode_gpu()
+        choose_device(plan.gpu)
         curve = Curve(folder.curve)
         records = folder.read_json(folder.scores("json")) or {}
         pictured = spread(plan.dataset.ids("val"), plan.pictured)
-        for index, (stage, _) in enumerate(plan.stages):
-            if stage not in records:
-                records[stage] = run_stage(plan, index, folder, curve, stop, pictured)
-                free_memory()
-                summarise(plan, folder, curve, records, pictured)
-        summarise(plan, folder, curve, records, pictured)
+        left = [index for index, stage in enumerate(plan.names) if stage not in records]
+        for index in left:
+            records[plan.names[index]] = run_stage(plan, index, folder, curve, stop, pictured)
+            free_memory()
+            summarise(plan, folder, curve, records, pictured)
+        if not left:
+            summarise(plan, folder, curve, records, pictured)
         say("\n" + comparison_table(records) + f"\n\nreport: {folder.report}")
     return records
 

@@ -31,6 +31,9 @@ def run_stage(plan: Plan, index: int, folder: RunFolder, curve: Curve, stop: Sto
     trained = caffe.get_solver(str(folder.net(stage, "solver")))
     if hasattr(trained.net, "release_blobs"):
         trained.net.release_blobs = True  # activations go as backward passes them
+    # built before a snapshot is restored: its fillers draw random numbers too
+    deploy = caffe.Net(str(folder.net(stage, "deploy")), caffe.TEST)
+    deploy.share_with(trained.net)
     states = folder.states(stage)
     if states:
         iteration, state = states[-1]
@@ -41,8 +44,6 @@ def run_stage(plan: Plan, index: int, folder: RunFolder, curve: Curve, stop: Sto
         say(f"\n{stage}: {end} iterations")
         initialise(trained.net, stage, _start(plan, index, folder))
     curve.keep(lambda row: row["stage"] != stage or row["iter"] <= iteration)
-    deploy = caffe.Net(str(folder.net(stage, "deploy")), caffe.TEST)
-    deploy.share_with(trained.net)
 
     def scored(at: int, keep: bool = False) -> Scored:
         kept_in = folder.predictions / stage if keep else None

@@ -38,7 +38,7 @@ class TrainLoop:
         self._bar: Any = None
         solver.add_callback(self._before_iteration, self._before_update)
 
-    def run(self, every: int, score: Callable[[int], None]) -> None:
+    def run(self, every: int, score: Callable[[int], object]) -> None:
         """Train to the end, calling `score(iteration)` at every `every` iterations (0: never) before it.
 
         Raises Stopped after Ctrl-C, with a snapshot written, and the solver's errors, for instance

@@ -85,7 +85,8 @@ def ave_pool(x: torch.Tensor, kernel: Pair, stride: Pair, pad: Pair, ceil: bool 
         return F.avg_pool2d(x, kernel, stride, pad, ceil_mode=ceil)
     sums = F.avg_pool2d(pad_to_windows(x, out, kernel, stride, pad, 0), kernel, stride, divisor_override=1)
     start = [torch.arange(out[i], device=x.device) * stride[i] - pad[i] for i in (0, 1)]
-    rows, cols = ((start[i] + kernel[i]).clamp(max=x.shape[2 + i] + pad[i]) - start[i] for i in (0, 1))
+    ends = [(start[i] + kernel[i]).clamp(max=x.shape[2 + i] + pad[i]) for i in (0, 1)]
+    rows, cols = ((ends[i] - start[i]).clamp(min=1) for i in (0, 1))  # a window of nothing gives 0
     return sums / (rows[:, None] * cols)
 
 

@@ -1,8 +1,11 @@
-"""What the tests of solvers, snapshots and the command share: a small net and its solver, written where they run."""
+"""What the tests of solvers, snapshots and the command share: a small net and its solver."""
 import logging
 import textwrap
 
 import pytest
+from google.protobuf import text_format
+
+from caffe.proto.caffe_pb2 import SolverParameter
 
 NET = """
 name: "toy"
@@ -23,13 +26,17 @@ BASE = 'base_lr: 0.1 momentum: 0.9 lr_policy: "fixed" random_seed: 3 max_iter: 2
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    """write(solver_text="", net=NET) -> path of a solver prototxt; the working folder is a fresh one."""
+    """write(solver="", net=NET) -> path of a solver prototxt, BASE overridden; in a fresh working folder."""
     monkeypatch.chdir(tmp_path)
 
     def write(solver: str = "", net: str = NET, base: str = BASE) -> str:
+        param = text_format.Parse(base, SolverParameter())
+        own = text_format.Parse(solver, SolverParameter())
+        if not any(field.name.startswith(("net", "train_net")) for field, _ in own.ListFields()):
+            param.net = "net.prototxt"
+        param.MergeFrom(own)
         (tmp_path / "net.prototxt").write_text(textwrap.dedent(net))
-        own = "" if "net" in solver else 'net: "net.prototxt"\n'
-        (tmp_path / "solver.prototxt").write_text(own + base + solver)
+        (tmp_path / "solver.prototxt").write_text(text_format.MessageToString(param))
         return "solver.prototxt"
 
     return write

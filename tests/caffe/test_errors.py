@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 import caffe.errors
-from caffe.errors import CaffeError, LayerError, ShapeError
+from caffe.errors import CaffeError, LayerError, ShapeError, nearest
 
 pytestmark = pytest.mark.unit
 
@@ -52,3 +52,9 @@ def test_parts_are_optional(details, text):
 
 def test_a_shape_error_is_a_layer_error():
     assert issubclass(ShapeError, LayerError)
+
+
+def test_nearest():
+    assert nearest("Convoluton", ["Deconvolution", "Convolution", "Pooling"])[0] == "Convolution"
+    assert nearest("relu", ["ReLU", "PReLU"])[0] == "ReLU"
+    assert nearest("qqq", ["ReLU"]) == []

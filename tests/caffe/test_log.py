@@ -1,6 +1,7 @@
 """The log's lines, held against the expressions with which Caffe's own log parsers read them."""
 import datetime
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -44,7 +45,8 @@ def formatted(message, level=logging.INFO):
 @pytest.mark.tiny
 def test_format_is_that_of_glog():
     line = formatted("Iteration 100, lr = 0.00992565")
-    assert re.fullmatch(r"I\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ solver\.py:239\] Iteration 100, lr = 0.00992565", line)
+    assert re.fullmatch(r"I\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ solver\.py:239\] Iteration 100, lr = 0.00992565",
+                        line)
     now = datetime.datetime.now()
     assert abs(seconds_of(line, now.year) - now) < datetime.timedelta(minutes=1)
     assert formatted("x", logging.WARNING)[0] == "W" and formatted("x", logging.ERROR)[0] == "E"
@@ -61,7 +63,8 @@ def test_a_training_log_is_what_the_parsers_expect(toy, lines, monkeypatch):
     solver.solve()
     text = [formatted(message) for message in lines()]
     assert sum("] Solving toy" in line for line in text) == 1
-    assert [int(m[1]) for line in text if "Testing net (#0)" in line and (m := ITERATION.search(line))] == [0, 2, 4]
+    tests = [line for line in text if "Testing net (#0)" in line]
+    assert [int(m[1]) for line in tests if (m := ITERATION.search(line))] == [0, 2, 4]
     assert [m.groups()[:1] for line in text if (m := RATE.search(line))] == [("1e-10",)] * 2
     train = [m.groups() for line in text if (m := TRAIN.search(line))]
     test = [m.groups() for line in text if (m := TEST.search(line))]
@@ -89,8 +92,6 @@ def test_init_log_levels(quiet_again, monkeypatch, capsys):
 
 
 def run(code: str, **env: str) -> str:
-    import os
-
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           env={**os.environ, "GLOG_minloglevel": "", **env}).stderr
 

@@ -229,12 +229,6 @@ def test_write_prototxt_round_trip(tmp_path):
         text.write_prototxt(param, tmp_path / "none" / "x", error=SnapshotError)
 
 
-def test_nearest():
-    assert text.nearest("Convoluton", ["Deconvolution", "Convolution", "Pooling"])[0] == "Convolution"
-    assert text.nearest("relu", ["ReLU", "PReLU"])[0] == "ReLU"
-    assert text.nearest("qqq", ["ReLU"]) == []
-
-
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(

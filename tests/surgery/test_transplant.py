@@ -81,6 +81,15 @@ def test_weights_of_another_shape_are_dropped_not_cut_or_repeated(make_net, conv
 
 
 @pytest.mark.unit
+def test_as_many_numbers_for_other_outputs_are_not_coerced(make_net):
+    old = make_net("fc InnerProduct data inner_product_param { num_output: 5 }", (1, 4, 4, 4))
+    new = make_net("fc Convolution data convolution_param { num_output: 10 kernel_size: 4 }", (1, 2, 4, 4))
+    report = transplant(new, old, print_report=False)
+    assert old.params["fc"][0].data.size == new.params["fc"][0].data.size
+    assert names(report.dropped) == [("fc", 0), ("fc", 1)] and not report.coerced
+
+
+@pytest.mark.unit
 def test_a_bias_without_a_place_is_dropped(make_net):
     old = make_net(FCN, SHAPE)
     new = make_net(FCN.replace("kernel_size: 3", "kernel_size: 3 bias_term: false"), SHAPE)

@@ -82,6 +82,7 @@ class SelfFedNet:
         ids = self.dataset.ids("val")
         label = self.dataset.label(ids[self.at % len(ids)])
         self.at += 1
+        self.blobs["data"].reshape(1, 3, *label.shape)
         self.blobs["label"].data = label[None, None].astype(np.float32)
         self.blobs["score"].data = (label[None, None] == np.arange(3)[None, :, None, None]).astype(np.float32)
         self.blobs["loss"].data = np.array(float(self.at), np.float32)
