@@ -22,6 +22,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -60,7 +62,7 @@ def caffe_step(size: int, gpu: int | None, release: bool) -> Step:
     def step() -> float:
         net.clear_param_diffs()
         loss = net.forward_loss()
-        net._backward(len(net.layers) - 1, 0)
+        net.backward_loss()
         return loss
 
     return step
@@ -74,9 +76,9 @@ def torch_step(size: int, gpu: int | None) -> Step:
     device = torch.device("cpu" if gpu is None else f"cuda:{gpu}")
     torch.manual_seed(1)
 
-    def conv(cin: int, cout: int, k: int) -> list[torch.Tensor]:
+    def conv(cin: int, cout: int, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         weight = torch.empty(cout, cin, k, k).normal_(0, (2 / (cin * k * k)) ** 0.5)
-        return [weight.to(device).requires_grad_(), torch.zeros(cout, device=device, requires_grad=True)]
+        return weight.to(device).requires_grad_(), torch.zeros(cout, device=device, requires_grad=True)
 
     blocks, cin = [], 3
     for width, depth in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
@@ -91,7 +93,7 @@ def torch_step(size: int, gpu: int | None) -> Step:
     for c in range(CLASSES):
         up[c, c] = torch.outer(line, line)
     up = up.to(device)
-    params = [p for block in blocks for wb in block for p in wb] + fc6 + fc7 + score
+    params = [p for block in blocks for wb in block for p in wb] + [*fc6, *fc7, *score]
     images, labels = (torch.from_numpy(a).to(device) for a in make_input(size))
     target = labels[:, 0].long()
 
@@ -114,9 +116,7 @@ def torch_step(size: int, gpu: int | None) -> Step:
     return step
 
 
-def make_input(size: int):  # type: ignore[no-untyped-def]
-    import numpy as np
-
+def make_input(size: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, CLASSES, (1, 1, size, size))
     labels[rng.random(labels.shape) < 0.05] = 255

@@ -281,7 +281,8 @@ def _checked(shape: Iterable[int], name: str) -> tuple[int, ...]:
     dims = tuple(int(d) for d in shape)
     if len(dims) > 32 or any(d < 0 for d in dims) or math.prod(dims) > MAX_COUNT:
         raise ShapeError(f"blob '{name}' cannot have this shape", found=dims,
-                         expected=f"at most 32 axes, none negative, at most {MAX_COUNT} elements")
+                         expected=f"at most 32 axes, none negative, at most {MAX_COUNT} elements",
+                         help="check the dims in the prototxt or in reshape(...)")
     return dims
 
 

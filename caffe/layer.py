@@ -1,13 +1,12 @@
 """What every layer is: Caffe's setup / reshape / forward / backward on blobs, and the registry of layer types."""
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from .errors import LayerError
+from .errors import LayerError, nearest
 
 if TYPE_CHECKING:
     from .blob import Blob
@@ -114,7 +113,7 @@ def layer_class(type_name: str, layer_name: str = "", where: str = "") -> type[L
     """The class of a layer type; LayerError with the nearest known types when there is none."""
     _load_families()
     if type_name not in _registry:
-        near = difflib.get_close_matches(type_name, _registry, 3)
+        near = nearest(type_name, _registry)
         raise LayerError(f"unknown layer type '{type_name}'", file=where or None, layer=layer_name or None,
                          expected=f"perhaps {' or '.join(near)}" if near else "a type of caffe.layer_type_list()",
                          help=f"register your own with @caffe.register(\"{type_name}\") on a caffe.Layer subclass, "

@@ -1,7 +1,6 @@
 """Net: the layers of a prototxt, run forward and backward, with pycaffe's API."""
 from __future__ import annotations
 
-import difflib
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,9 +11,9 @@ import numpy as np
 
 from . import text, upgrade, weights
 from .blob import Blob, BlobVec
-from .errors import NetError, ShapeError
-from .layer import Layer
+from .errors import NetError, ShapeError, nearest
 from .glog import logger
+from .layer import Layer
 from .wiring import Wiring, guarded, seed_loss_diffs
 
 Hook = Callable[[int], object]
@@ -127,6 +126,12 @@ class Net:
         """A whole forward pass; returns the total weighted loss."""
         return self._forward(0, len(self.layers) - 1)
 
+    def backward_loss(self) -> None:
+        """A whole backward pass from the losses' weights, as the solver runs it: no diffs are handed out."""
+        self._backward(len(self.layers) - 1, 0)
+        if self.debug_info:
+            self._norms_debug()
+
     def _backward(self, start: int, end: int) -> None:
         """Run layers start..end (inclusive, downwards) backward, those that need it."""
         for i in range(start, end - 1, -1):
@@ -231,7 +236,7 @@ class Net:
         count = len(next(iter(kwargs.values())))
         collected: dict[str, list[np.ndarray]] = {n: [] for n in [*self.outputs, *(blobs or [])]}
         for batch in self._batch(kwargs):
-            for name, value in self.forward(blobs=blobs, **batch).items():
+            for name, value in self.forward(blobs, None, None, **batch).items():
                 collected[name].extend(np.atleast_1d(value.copy()))
         return {name: np.asarray(values[:count]) for name, values in collected.items()}
 
@@ -243,10 +248,11 @@ class Net:
         grads: dict[str, list[np.ndarray]] = {n: [] for n in [*self.inputs, *(diffs or [])]}
         ahead = self._batch({n: kwargs[n] for n in self.inputs if n in kwargs})
         back = self._batch({n: kwargs[n] for n in self.outputs if n in kwargs})
-        for fb, bb in zip_longest(ahead, back, fillvalue={}):
-            for name, value in self.forward(blobs=blobs, **fb).items():
+        none: dict[str, np.ndarray] = {}
+        for fb, bb in zip_longest(ahead, back, fillvalue=none):
+            for name, value in self.forward(blobs, None, None, **fb).items():
                 outs[name].extend(np.atleast_1d(value.copy()))
-            for name, value in self.backward(diffs=diffs, **bb).items():
+            for name, value in self.backward(diffs, None, None, **bb).items():
                 grads[name].extend(np.atleast_1d(value.copy()))
         return ({n: np.asarray(v[:count]) for n, v in outs.items()},
                 {n: np.asarray(v[:count]) for n, v in grads.items()})
@@ -350,7 +356,7 @@ def _mean_abs(tensor: Any) -> float:
 
 
 def _nearest(name: str, names: Sequence[str]) -> str | None:
-    near = difflib.get_close_matches(name, names, 3)
+    near = nearest(name, names)
     return f"perhaps {' or '.join(near)}" if near else None
 
 

@@ -145,9 +145,7 @@ class Solver:
                 raise self._not_finite(f"the loss is {loss} at iteration {self.iter}")
             total += loss
             self._stuck.look(self.iter, loss)
-            net._backward(len(net.layers) - 1, 0)
-            if debug:
-                net._norms_debug()
+            net.backward_loss()
         net.debug_info = False
         return total / self.param.iter_size
 

@@ -44,7 +44,7 @@ def measure(net: Net, iterations: int) -> Times:
     log.info("Initial loss: %g", net.forward_loss())
     log.info("Performing Backward")
     last = len(net.layers) - 1
-    net._backward(last, 0)
+    net.backward_loss()
     log.info("*** Benchmark begins ***")
     log.info("Testing for %d iterations.", iterations)
     sums = {"forward": [0.0] * (last + 1), "backward": [0.0] * (last + 1)}
@@ -69,7 +69,7 @@ def measure(net: Net, iterations: int) -> Times:
         t0 = now()
         net.forward_loss()
         t1 = now()
-        net._backward(last, 0)
+        net.backward_loss()
         t2 = now()
         forward, backward = forward + t1 - t0, backward + t2 - t1
         log.info("Iteration: %d forward-backward time: %g ms.", i + 1, 1000 * (t2 - t0))

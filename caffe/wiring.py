@@ -1,12 +1,11 @@
 """From a NetParameter to connected layers: phase rules, splits, blobs, shared parameters, who needs a diff."""
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
 from .blob import Blob
-from .errors import NetError, ShapeError
+from .errors import CaffeError, LayerError, NetError, ShapeError, nearest
 from .layer import Layer, layer_class
 from .splits import insert_splits
 
@@ -119,7 +118,7 @@ class Wiring:
         ids, needs = [], []
         for j, name in enumerate(param.bottom):
             if name not in self._available:
-                near = difflib.get_close_matches(name, self._available, 3)
+                near = nearest(name, self._available)
                 raise NetError(f"unknown bottom blob '{name}'", file=self.where[i], layer=param.name,
                                found=f"bottom {j}", expected=f"perhaps {' or '.join(near)}" if near else None,
                                help="name a top of an earlier layer")
@@ -210,7 +209,7 @@ class Wiring:
         if blob.count != owner.count if permissive else blob.shape != owner.shape:
             self.layers[i].fail(f"cannot share parameter '{spec.name}' with layer '{owner_layer.name}'",
                                 found=blob.shape, expected=owner.shape, error=ShapeError,
-                                help="give both layers parameters of one shape, or share_mode: PERMISSIVE for one count")
+                                help="give both layers one shape, or share_mode: PERMISSIVE for one count")
         blob.share_data(owner)
         blob.share_diff(owner)
         self.owner[i, j] = at
@@ -260,13 +259,11 @@ def seed_loss_diffs(layer: Layer, top: list[Blob]) -> None:
 
 def guarded(layer: Layer, step: Any, *args: Any) -> None:
     """Run one step of a layer; an exception that is not ours becomes a LayerError that names layer and shapes."""
-    from .errors import CaffeError, LayerError
-
     try:
         step(*args)
     except CaffeError as e:
-        if layer.name not in str(e):
-            e.add_note(f"in layer '{layer.name}' ({layer.type}) of {layer.where}")
+        if e.layer is None and e.file is None:   # a blob's error: it knows no layer
+            e.layer, e.file = layer.name, layer.where or None
         raise
     except MemoryError as e:
         raise _out_of_memory(layer, args, e) from e
@@ -283,8 +280,6 @@ def _shapes(args: tuple[Any, ...]) -> str:
 
 
 def _out_of_memory(layer: Layer, args: tuple[Any, ...], error: Exception) -> Exception:
-    from .errors import LayerError
-
     return LayerError(f"{layer.type}: out of memory ({str(error).splitlines()[0]})", file=layer.where,
                       layer=layer.name, found=_shapes(args),
                       help="use a smaller batch with iter_size, smaller images, or net.release_blobs = True")

@@ -117,8 +117,8 @@ _small = Training(
 _small_skip = replace(_small, max_iter=500, solver={**_small.solver, "stepsize": 350})
 _tuned = {
     "squeezenet-fcn16s": _squeezenet,
-    "squeezenet-fcn8s": replace(_squeezenet, base_lr=7e-4, max_iter=1500),
-    "squeezenet-fcn4s": replace(_squeezenet, base_lr=5e-4, max_iter=1500),
+    "squeezenet-fcn8s": replace(_squeezenet, base_lr=7e-4, max_iter=2500),
+    "squeezenet-fcn4s": replace(_squeezenet, base_lr=1e-4, max_iter=1000),
     "small-fcn32s": _small,
     "small-fcn16s": _small_skip,
     "small-fcn8s": _small_skip,

@@ -136,7 +136,7 @@ def _counts(given: str | None, stages: Sequence[str], usual: Sequence[int]) -> l
         counts *= len(stages)
     if len(counts) != len(stages) or min(counts) < 1:
         raise RunError("--iters wants one number, or one for each stage", found=repr(given),
-                       expected=f"{len(stages)} numbers for {', '.join(stages)}", help="for instance --iters "
+                       expected=f"{len(stages)} for {', '.join(stages)}", help="for instance --iters "
                        + ",".join(map(str, usual)))
     return counts
 
