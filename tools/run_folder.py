@@ -90,11 +90,13 @@ class RunFolder:
                            help="give the folder that tools/solve.py wrote")
         return config
 
-    def begin(self, settings: dict[str, Any], made_with: dict[str, Any], palette: list[list[int]]) -> None:
+    def begin(self, settings: dict[str, Any], made_with: dict[str, Any], palette: list[list[int]],
+              command: str = "") -> None:
         """Make the folder for a new run and write its config.
 
-        `palette` is the RGB colours of the classes, kept for the tools that draw with the run's nets.  Raises
-        RunError where a run lies already; one that failed before its first snapshot is replaced.
+        `palette` is the RGB colours of the classes, kept for the tools that draw with the run's nets, `command`
+        what was typed.  Raises RunError where a run lies already; one that failed before its first snapshot is
+        replaced.
         """
         if self.config.exists():
             if self.scores("json").exists() or any(self.snapshots.glob("*")):
@@ -106,7 +108,8 @@ class RunFolder:
             raise RunError("the output folder is not an empty folder", file=self.root,
                            help="choose another --out: a run does not mix its files with others")
         self._make()
-        write(self.config, to_json({"settings": settings, "made_with": made_with, "palette": palette}))
+        config = {"command": command, "settings": settings, "made_with": made_with, "palette": palette}
+        write(self.config, to_json(config))
 
     def resume(self, settings: dict[str, Any], made_with: dict[str, Any]) -> list[str]:
         """Check that a run with these settings lies here; returns how it was made differently, in words.

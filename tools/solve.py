@@ -29,22 +29,22 @@ from tools.stopping import StopRequest
 from tools.summary import summarise
 
 
-def solve(plan: Plan, folder: RunFolder, resume: bool = False) -> dict[str, dict]:
+def solve(plan: Plan, folder: RunFolder, resume: bool = False, command: str = "") -> dict[str, dict]:
     """Run a plan in a folder, or the rest of it with `resume`; returns the score record of each stage.
 
-    Raises RunError (folder or settings), Stopped after Ctrl-C, and what the engine and the data set raise.
+    `command` is what was typed, for the record.  Raises RunError (folder or settings), Stopped after Ctrl-C, and what the engine and the data set raise.
     """
-    pyplot()  # missing, it should say so now and not after the first stage
+    pyplot()  # if it is missing, that should be said now and not after the first stage
+    choose_device(plan.gpu)
     changed: list[str] = []
     if resume:
         changed = folder.resume(plan.settings(), plan.made_with())
     else:
-        folder.begin(plan.settings(), plan.made_with(), plan.palette())
+        folder.begin(plan.settings(), plan.made_with(), plan.palette(), command)
     with logged_to(folder.log), StopRequest() as stop:
         if changed:
             say("warning: begun with other versions, so the result may differ in its last bits:\n  "
                 + "\n  ".join(changed))
-        choose_device(plan.gpu)
         curve = Curve(folder.curve)
         records = folder.read_json(folder.scores("json")) or {}
         pictured = spread(plan.dataset.ids("val"), plan.pictured)
@@ -92,17 +92,18 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    given = parser().parse_args(words)
     try:
         plan = make_plan(given.net, given.data, given.recipe, given.stages, given.iters, given.weights,
                          given.seed, given.gpu, given.val_every, not given.no_pictures)
         folder = choose_folder(given.out, plan.net, plan.data, given.resume)
-        solve(plan, folder, given.resume)
+        solve(plan, folder, given.resume, shlex.join(words))
     except Stopped as stopped:
-        words = [a for a in (sys.argv[1:] if arguments is None else arguments) if a != "--resume"]
+        again = ["python", sys.argv[0], *(word for word in words if word != "--resume"), "--resume"]
         if given.out is None:
-            words += ["--out", str(folder.root)]
-        print(f"{stopped}\nto go on: python {shlex.join([sys.argv[0], *words, '--resume'])}", file=sys.stderr)
+            again += ["--out", str(folder.root)]
+        print(f"{stopped}\nto go on: {shlex.join(again)}", file=sys.stderr)
         return stopped.code
     except KeyboardInterrupt:
         print("interrupted; --resume goes on from the last snapshot", file=sys.stderr)

@@ -55,7 +55,7 @@ def run_stage(plan: Plan, index: int, folder: RunFolder, curve: Curve, stop: Sto
 
     plain = training(stage, plan.recipe)
     loop = TrainLoop(trained, stage, end, folder, curve, stop, plain.display, plain.average_loss)
-    every = max(1, end // 4) if plan.val_every is None else plan.val_every
+    every = -(-end // 4) if plan.val_every is None else plan.val_every  # quarters, rounded up
     loop.run(every, scored)
     if not folder.weights(stage, end).exists():
         trained.snapshot()

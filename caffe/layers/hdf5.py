@@ -54,6 +54,7 @@ class HDF5Data(Source):
         self._file_order = self._order(len(self.files))
         self._file = self._row = self._seen = 0
         self._load()
+        self._row_order = self._order(len(self._arrays[0]))
         for blob, array in zip(top, self._arrays, strict=True):
             blob.reshape(self.p.batch_size, *array.shape[1:])
 
@@ -93,7 +94,7 @@ class HDF5Data(Source):
                 f"datasets of shapes {', '.join(str(a.shape) for a in arrays)}",
                 "equally many rows in each, at least one",
             )
-        self._arrays, self._row_order = arrays, self._order(len(arrays[0]))
+        self._arrays = arrays
 
     def _advance(self) -> None:
         self._row, self._seen = self._row + 1, self._seen + 1
@@ -105,8 +106,20 @@ class HDF5Data(Source):
             if self._file == len(self.files):
                 self._file, self._file_order = 0, self._order(len(self.files))
             self._load()
-        else:
-            self._row_order = self._order(len(self._arrays[0]))
+        self._row_order = self._order(len(self._arrays[0]))
+
+    def get_state(self) -> dict[str, Any]:
+        """Where the next batch begins, for a snapshot."""
+        orders = {"files": self._file_order, "rows": self._row_order} if self.p.shuffle else {}
+        return {"file": self._file, "row": self._row, "seen": self._seen, **orders}
+
+    def set_state(self, value: dict[str, Any]) -> None:
+        """Go on where `get_state` was asked."""
+        self._file, self._seen = value["file"], value["seen"]
+        self._file_order = value["files"] if self.p.shuffle else self._file_order
+        self._load()
+        self._row = value["row"]
+        self._row_order = value["rows"] if self.p.shuffle else list(range(len(self._arrays[0])))
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         rows: list[list[np.ndarray]] = [[] for _ in top]

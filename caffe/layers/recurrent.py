@@ -140,6 +140,14 @@ class _Recurrent(FunctionLayer):
         """Forget the hidden state: the next forward starts from zeros."""
         self.state = []
 
+    def get_state(self) -> dict[str, Any]:
+        """The hidden state as nested lists, for a snapshot."""
+        return {"hidden": [s.tolist() for s in self.state]}
+
+    def set_state(self, value: dict[str, Any]) -> None:
+        """Go on from the hidden state that `get_state` returned."""
+        self.state = [torch.tensor(s, dtype=torch.float32) for s in value["hidden"]]
+
     def compute(self, *args: torch.Tensor) -> Sequence[torch.Tensor]:
         n = len(self.layer_param.bottom)
         x, cont, params = args[0], args[1].detach()[..., None], args[n:]

@@ -138,6 +138,14 @@ class MemoryData(Source):
             self._misfit("one label per image", labels.shape, (len(data),))
         self._arrays, self._at = (data, labels.reshape(-1, 1, 1, 1)), 0
 
+    def get_state(self) -> dict[str, int]:
+        """Where the next batch begins, for a snapshot."""
+        return {"at": self._at}
+
+    def set_state(self, value: dict[str, int]) -> None:
+        """Go on where `get_state` was asked (with arrays given before that)."""
+        self._at = value["at"]
+
     def _misfit(self, message: str, found: object, expected: object) -> None:
         self.fail(
             message,

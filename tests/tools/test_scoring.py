@@ -62,6 +62,14 @@ def test_net_with_its_own_data_layer():
     assert found.record(dataset.classes)["images"] == 2
 
 
+def test_batches_of_the_net_must_fit_the_split():
+    dataset = FakeSet([(4, 4)] * 3)
+    net = SelfFedNet(dataset)
+    net.blobs["data"].reshape(2, 3, 4, 4)
+    with pytest.raises(RunError, match="found batches of 2, expected a divisor of its 3 images"):
+        score(net, dataset, progress=False)
+
+
 def test_classes_do_not_match():
     dataset = FakeSet([(4, 4)])
     dataset.classes = ("a", "b")

@@ -38,13 +38,13 @@ class Bench:
     def forward(self) -> list[np.ndarray]:
         self.layer.reshape(self.bottom, self.top)
         self.layer.forward(self.bottom, self.top)
-        return [t.tensor().numpy().copy() for t in self.top]
+        return [t.tensor().cpu().numpy().copy() for t in self.top]
 
     def backward(self, *diffs, down: Sequence[bool] | None = None) -> list[np.ndarray]:
         for top, diff in zip(self.top, diffs, strict=True):
             top.put_diff(torch.tensor(np.asarray(diff, np.float32)))
         self.layer.backward(self.top, down or [True] * len(self.bottom), self.bottom)
-        return [b.diff_tensor().numpy().copy() for b in self.bottom]
+        return [b.diff_tensor().cpu().numpy().copy() for b in self.bottom]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+import caffe
 from caffe.function import FunctionLayer
 
 pytestmark = pytest.mark.unit
@@ -19,8 +20,8 @@ CASES = {
     "Deconvolution": (f'convolution_param {{ num_output: 6 kernel_h: 4 kernel_w: 3 stride: 2 pad: 1 group: 2 {W} }}',
                       [IMAGE]),
     "InnerProduct": (f'inner_product_param {{ num_output: 3 {W} }}', [IMAGE]),
-    "InnerProduct transpose": (f'type: "InnerProduct" inner_product_param {{ num_output: 3 transpose: true axis: 2 {W} }}',
-                               [IMAGE]),
+    "InnerProduct transpose": (
+        f'type: "InnerProduct" inner_product_param {{ num_output: 3 transpose: true axis: 2 {W} }}', [IMAGE]),
     "Pooling": ("pooling_param { kernel_size: 3 stride: 2 pad: 1 }", [IMAGE]),
     "Pooling wide pad": ('type: "Pooling" pooling_param { kernel_size: 3 stride: 2 pad: 2 }', [IMAGE]),
     "Pooling AVE": ('type: "Pooling" pooling_param { pool: AVE kernel_size: 3 stride: 2 pad: 2 }', [IMAGE]),
@@ -177,3 +178,23 @@ def test_frozen_parameters_get_no_diff(bench, rng):
     diffs = [rng.normal(size=t.shape) for t in it.forward()]
     it.backward(*diffs, down=down)
     assert it.layer.blobs[0].diff_is_zero() and not it.layer.blobs[1].diff_is_zero()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", CASES)
+def test_gpu_equals_cpu(name, bench):
+    results = []
+    for mode in (caffe.set_mode_cpu, caffe.set_mode_gpu):
+        mode()
+        try:
+            caffe.set_random_seed(7)
+            it, down = _built(name, bench, np.random.default_rng(5))
+            outs = it.forward()
+            rng = np.random.default_rng(6)
+            grads = it.backward(*(rng.normal(size=o.shape) for o in outs), down=down)
+            results.append(outs + grads + [b.diff_tensor().cpu().numpy() for b in it.layer.blobs])
+        finally:
+            caffe.set_mode_cpu()
+    for cpu, gpu in zip(*results, strict=True):
+        np.testing.assert_allclose(gpu, cpu, rtol=1e-3, atol=1e-4)

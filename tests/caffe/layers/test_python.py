@@ -106,8 +106,8 @@ def test_class_that_is_no_layer(write, layer, says):
         caffe.Net(write("not_layers", layer), caffe.TEST)
 
 
-@pytest.mark.parametrize("text, original", [("import not_there_either", ModuleNotFoundError), ("1 / 0", ZeroDivisionError),
-                                            ("def (", SyntaxError)])
+@pytest.mark.parametrize("text, original", [
+    ("import not_there_either", ModuleNotFoundError), ("1 / 0", ZeroDivisionError), ("def (", SyntaxError)])
 def test_module_that_does_not_import(write, text, original):
     with pytest.raises(PythonLayerError, match=original.__name__) as e:
         caffe.Net(write("broken_module", text=text), caffe.TEST)

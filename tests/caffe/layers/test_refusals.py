@@ -145,7 +145,8 @@ def test_label_out_of_range_in_other_losses(bench, kind):
         bench(f'type: "{kind}"', (2, 3), np.float32([0, 3]), *third).forward()
 
 
-@pytest.mark.parametrize("kind, setting", [("Embed", "embed_param { num_output: 2 input_dim: 3 }"), ("BatchReindex", "")])
+@pytest.mark.parametrize("kind, setting", [
+    ("Embed", "embed_param { num_output: 2 input_dim: 3 }"), ("BatchReindex", "")])
 def test_index_out_of_range(bench, kind, setting):
     bottoms = [np.float32([0, 3])] if kind == "Embed" else [(3, 2), np.float32([0, 3])]
     with pytest.raises(caffe.DataError, match="index is out of range"):

@@ -1,4 +1,6 @@
 """Input, DummyData, MemoryData, HDF5Data and HDF5Output: what they give, when, and what they refuse."""
+import json
+
 import numpy as np
 import pytest
 
@@ -111,6 +113,18 @@ def test_hdf5_shuffle_shows_each_row_once_a_round(bench, hdf5):
     rounds = [np.concatenate([it.forward()[1] for _ in range(2)]) for _ in range(3)]
     assert all(sorted(r) == list(range(10)) for r in rounds)
     assert any((r != np.arange(10)).any() for r in rounds)
+
+
+@pytest.mark.parametrize("extra", ["batch_size: 3", "batch_size: 3 shuffle: true"])
+def test_hdf5_goes_on_from_a_snapshot(bench, hdf5, extra):
+    hdf5(4, 3)
+    it = bench(_source(extra))
+    it.forward()
+    saved = json.loads(json.dumps(it.layer.get_state()))
+    want = [it.forward()[1].tolist() for _ in range(1)]
+    other = bench(_source(extra))
+    other.layer.set_state(saved)
+    assert [other.forward()[1].tolist() for _ in range(1)] == want
 
 
 def test_hdf5_solvers_share_the_rows(bench, hdf5, monkeypatch):

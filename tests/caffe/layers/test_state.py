@@ -1,4 +1,6 @@
 """Layers that remember: BatchNorm's statistics, recurrent state, Filter's first shape; and memory that is shared."""
+import json
+
 import numpy as np
 import pytest
 
@@ -51,6 +53,17 @@ def test_recurrent_state_goes_on(bench, rng, kind):
     np.testing.assert_allclose(half.forward()[0], first, atol=1e-6)
 
 
+def test_recurrent_state_in_a_snapshot(bench, rng):
+    x, cont = rng.normal(size=(2, 2, 3)).astype(np.float32), np.ones((2, 2), np.float32)
+    it = bench(f'type: "LSTM" recurrent_param {{ num_output: 3 {W} }}', x, cont)
+    it.forward()
+    saved = json.loads(json.dumps(it.layer.get_state()))
+    want, = it.forward()
+    it.layer.reset()
+    it.layer.set_state(saved)
+    np.testing.assert_array_equal(it.forward()[0], want)
+
+
 @pytest.mark.parametrize("kind, states", [("LSTM", 2), ("RNN", 1)])
 def test_recurrent_state_exposed(bench, rng, kind, states):
     x, cont = rng.normal(size=(3, 2, 4)).astype(np.float32), np.ones((3, 2), np.float32)
@@ -80,6 +93,31 @@ def test_reshape_shares_memory_and_dropping_it_does_not_hurt(bench):
     it.forward()
     it.top[0].data[0] = 99
     assert it.bottom[0].data[0, 0] == 99
+
+
+@pytest.mark.parametrize("setting, shape", [
+    ("shape { dim: 0 dim: -1 }", (2, 12)), ("axis: -1 shape { dim: 1 }", (2, 3, 4, 1)),
+    ("axis: -2 shape { dim: 2 dim: -1 }", (2, 3, 2, 2)),
+    ("axis: 1 num_axes: 0 shape { dim: 1 dim: 1 }", (2, 1, 1, 3, 4)),
+    ("axis: 1 num_axes: 1 shape { dim: -1 dim: 1 }", (2, 3, 1, 4)),
+    ("axis: 1 shape { dim: 0 dim: 0 dim: 1 }", (2, 3, 4, 1)),
+    ("shape { }", None),
+])
+def test_reshape_axes(bench, setting, shape):
+    """Caffe's numbering: a negative axis counts from one past the end, so -1 appends."""
+    if shape is None:
+        with pytest.raises(caffe.ShapeError):
+            bench(f'type: "Reshape" reshape_param {{ {setting} }}', (2, 3, 4))
+        return
+    assert bench(f'type: "Reshape" reshape_param {{ {setting} }}', (2, 3, 4)).top[0].shape == shape
+
+
+@pytest.mark.parametrize("setting, shape", [
+    ("", (2, 60)), ("axis: 2", (2, 3, 20)), ("axis: -3 end_axis: -2", (2, 12, 5)), ("axis: 0", (120,)),
+    ("axis: 1 end_axis: 1", (2, 3, 4, 5)),
+])
+def test_flatten_axes(bench, setting, shape):
+    assert bench(f'type: "Flatten" flatten_param {{ {setting} }}', (2, 3, 4, 5)).top[0].shape == shape
 
 
 def test_layers_that_copy_do_not_share_memory(bench):
