@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test tiny lint prototxt bench gpu-test gpu-bench clean
 
 demo: $(VENV)/installed
+	rm -rf runs/demo
 	$(BIN)/python tools/solve.py small-fcn8s --data shapes --out runs/demo
 
 test: $(VENV)/installed

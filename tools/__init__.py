@@ -1,0 +1,1 @@
+"""Training, scoring, segmenting and checking data: scripts over the packages, from a checkout."""

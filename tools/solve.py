@@ -32,7 +32,8 @@ from tools.summary import summarise
 def solve(plan: Plan, folder: RunFolder, resume: bool = False, command: str = "") -> dict[str, dict]:
     """Run a plan in a folder, or the rest of it with `resume`; returns the score record of each stage.
 
-    `command` is what was typed, for the record.  Raises RunError (folder or settings), Stopped after Ctrl-C, and what the engine and the data set raise.
+    `command` is what was typed, for the record.  Raises RunError (folder or settings), Stopped after Ctrl-C,
+    and what the engine and the data set raise.
     """
     pyplot()  # if it is missing, that should be said now and not after the first stage
     choose_device(plan.gpu)
