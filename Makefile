@@ -24,6 +24,7 @@ prototxt: $(VENV)/installed
 	$(BIN)/python -m prototxt
 
 bench: $(VENV)/installed
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/fcn32s.py
 
 # these two need a CUDA device and use the Python they are given (BIN=/usr/bin, say)

@@ -56,7 +56,8 @@ class FunctionLayer(Layer):
         """`axis` counted from the front (-1 is the last); refused when the shape has no such axis."""
         if not -len(shape) <= axis < len(shape):
             self.wrong_shape(f"{what} {axis} is out of range", found=shape,
-                             expected=f"-{len(shape)} <= {what} < {len(shape)}")
+                             expected=f"-{len(shape)} <= {what} < {len(shape)}",
+                             help="correct it, or the shape of the bottom")
         return axis % len(shape)
 
     def refuse_diffs(self, propagate_down: Sequence[bool]) -> None:
@@ -103,7 +104,8 @@ class FunctionLayer(Layer):
         wanted += [self.records and p for p in self.param_propagate_down or [False] * len(self.blobs)]
         outs = self._run(bottom, top, wanted if self.differentiable else [False] * len(wanted))
         if len(outs) != len(top):
-            self.fail("computed another number of tops", found=len(outs), expected=len(top))
+            self.fail("computed another number of tops", found=len(outs), expected=len(top),
+                      help="return one tensor per top")
         for blob, out in zip(top, outs, strict=True):
             if not self.shares_data and any(b is not blob and _same_memory(b.tensor(), out) for b in bottom):
                 out = out.clone()  # else writing to the top would change the bottom

@@ -1,4 +1,4 @@
-"""Convolution and Deconvolution over any one to three spatial axes."""
+"""Convolution and Deconvolution over up to three spatial axes."""
 
 from __future__ import annotations
 
@@ -122,6 +122,8 @@ class _Filters(Window):
         self.add_param((first, second // self.p.group, *self.kernel), self.p.weight_filler)
         if self.p.bias_term:
             self.add_param((self.num_output,), self.p.bias_filler)
+        if self.spatial == 0:  # an inner product per position: computed over one axis of size 1
+            self.kernel, self.stride, self.pad, self.dilation = (1,), (1,), (0,), (1,)
 
     def weight_channels(self) -> tuple[int, int]:
         return self.num_output, self.channels
@@ -152,8 +154,8 @@ class _Filters(Window):
         for x in args[:n]:
             lead = x.shape[: self.channel_axis]
             y = x if len(lead) == 1 else x.reshape(math.prod(lead), *x.shape[self.channel_axis :])
-            if self.spatial == 0:  # a convolution over nothing: one inner product per position
-                y = F.conv1d(y.unsqueeze(-1), weight.unsqueeze(-1), bias, groups=self.p.group).squeeze(-1)
+            if self.spatial == 0:
+                y = self.apply(y.unsqueeze(-1), weight.unsqueeze(-1), bias).squeeze(-1)
             else:
                 y = self.apply(y, weight, bias)
             tops.append(y if len(lead) == 1 else y.reshape(*lead, *y.shape[1:]))
@@ -175,7 +177,7 @@ class Convolution(_Filters):
         short = [max(0, self.extent(i) - size - 2 * self.pad[i]) for i, size in enumerate(x.shape[2:])]
         if any(short):
             x = F.pad(x, [side for s in reversed(short) for side in (0, s)])
-        return _CONV[self.spatial](x, weight, bias, self.stride, self.pad, self.dilation, self.p.group)
+        return _CONV[x.dim() - 2](x, weight, bias, self.stride, self.pad, self.dilation, self.p.group)
 
 
 @register("Deconvolution")
@@ -193,6 +195,6 @@ class Deconvolution(_Filters):
         return self.stride[i] * (size - 1) + self.extent(i) - 2 * self.pad[i]
 
     def apply(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        return _TRANSPOSED[self.spatial](
+        return _TRANSPOSED[x.dim() - 2](
             x, weight, bias, self.stride, self.pad, 0, self.p.group, self.dilation
         )

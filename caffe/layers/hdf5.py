@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -88,7 +87,7 @@ class HDF5Data(Source):
         except OSError as e:
             self._no_data(name, e, "an HDF5 file")
         rows = {a.shape[:1] for a in arrays}
-        if len(rows) != 1 or not math.prod(*rows):
+        if len(rows) != 1 or rows & {(), (0,)}:
             self._no_data(
                 name,
                 f"datasets of shapes {', '.join(str(a.shape) for a in arrays)}",

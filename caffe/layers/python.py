@@ -111,9 +111,8 @@ class PythonLayer(Layer):
                 if folder:
                     sys.path.remove(folder)
                 if not e.name or not f"{name}.".startswith(f"{e.name}."):
-                    self.fail_with(
-                        e, f"importing module '{name}'"
-                    )  # the module is there, one that it needs is not
+                    # the module is there, one that it needs is not
+                    self.fail_with(e, f"importing module '{name}'")
             except Exception as e:
                 self.fail_with(e, f"importing module '{name}'")
         tried = dict.fromkeys([p or os.getcwd() for p in sys.path] + folders)

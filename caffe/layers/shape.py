@@ -39,6 +39,7 @@ class Reshape(_SameMemory):
                 f"axis {self.p.axis} is out of range",
                 found=shape,
                 expected=f"-{len(shape) + 1} <= axis <= {len(shape)}",
+                help="correct axis in reshape_param",
             )
         end = len(shape) if self.p.num_axes == -1 else start + self.p.num_axes
         if not start <= end <= len(shape):
@@ -116,7 +117,10 @@ class Crop(FunctionLayer):
             )
         if len(size) < len(shape):
             self.wrong_shape(
-                "bottom 1 has fewer axes than bottom 0", found=size, expected=f"{len(shape)} axes"
+                "bottom 1 has fewer axes than bottom 0",
+                found=size,
+                expected=f"{len(shape)} axes",
+                help="reshape it, or lower axis",
             )
         if len(offsets) <= 1:
             offsets = (offsets or [0]) * (len(shape) - first)

@@ -63,6 +63,7 @@ class DummyData(Source):
                 "data_filler must be given once, once per top, or not at all",
                 found=len(self.p.data_filler),
                 expected=f"0, 1 or {len(top)}",
+                help="correct the data_filler blocks",
             )
         self.shape_tops(top, self._shapes(len(top)), "shape")
         self._fill(top, constant=True)
@@ -79,6 +80,7 @@ class DummyData(Source):
                     f"{field} must be given once, or once per top",
                     found=len(values),
                     expected=f"1 or {n_top}",
+                    help=f"correct the {field} fields, or give shape instead",
                 )
         return [tuple(v[i if len(v) > 1 else 0] for v in old.values()) for i in range(n_top)]
 

@@ -37,7 +37,10 @@ class SPP(FunctionLayer):
         shape = shapes[0]
         if len(shape) != 4:
             self.wrong_shape(
-                "the bottom must have four axes", found=shape, expected="(num, channels, height, width)"
+                "the bottom must have four axes",
+                found=shape,
+                expected="(num, channels, height, width)",
+                help="reshape it",
             )
         for i in range(self.p.pyramid_height):
             kernel, pad = self._level(i, shape[2:])

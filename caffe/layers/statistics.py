@@ -28,7 +28,12 @@ class BatchNorm(FunctionLayer):
         from ..proto import caffe_pb2
 
         if len(shapes[0]) < 2:
-            self.wrong_shape("needs a channel axis", found=shapes[0], expected="(num, channels, ...)")
+            self.wrong_shape(
+                "needs a channel axis",
+                found=shapes[0],
+                expected="(num, channels, ...)",
+                help="reshape the bottom",
+            )
         zero = caffe_pb2.FillerParameter(type="constant")
         for shape in (shapes[0][1:2], shapes[0][1:2], (1,)):
             self.add_param(shape, zero)
@@ -74,9 +79,7 @@ class BatchNorm(FunctionLayer):
                 x, None, None, mean.detach() * scale, var.detach() * scale, False, 0, eps, False
             )
         sums = torch.zeros_like(mean, requires_grad=False), torch.zeros_like(var, requires_grad=False)
-        if x.numel() == len(
-            mean
-        ):  # one element per channel: exactly 0, and variance 0 instead of 0 * m / (m - 1)
+        if x.numel() == len(mean):  # one element per channel: y is 0 exactly, its m / (m - 1) does not exist
             self._batch = x.detach().reshape(-1), torch.zeros_like(var, requires_grad=False)
             return torch.batch_norm(x - x.detach(), None, None, *sums, True, 1, eps, False)
         self._batch = sums

@@ -96,15 +96,9 @@ def test_usage_names_every_flag_and_action(command):
 
 
 @pytest.mark.unit
-def test_help_does_not_load_torch_and_is_quick():
+def test_help_does_not_load_torch():   # its time: benchmarks/startup.py
     code = "import sys\nfrom caffe.cli import main\nmain(['-help'])\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env=environment(), capture_output=True)
-    took = []
-    for arguments in (["-help"], ["train", "-help"], ["-help"]):
-        began = time.perf_counter()
-        subprocess.run([*CAFFE, *arguments], check=True, env=environment(), capture_output=True)
-        took.append(time.perf_counter() - began)
-    assert min(took) < 0.3, took   # the others may have met a busy machine
 
 
 # ------------------------------------------------------------------ train

@@ -19,6 +19,10 @@ CASES = {
                              [(1, 2, 2, 5)]),
     "Deconvolution": (f'convolution_param {{ num_output: 6 kernel_h: 4 kernel_w: 3 stride: 2 pad: 1 group: 2 {W} }}',
                       [IMAGE]),
+    "Convolution 0d": (f'type: "Convolution" convolution_param {{ num_output: 6 kernel_size: 1 group: 2 {W} }}', [FLAT]),
+    "Deconvolution 0d": (f'type: "Deconvolution" convolution_param {{ num_output: 6 kernel_size: 1 {W} }}', [FLAT]),
+    "Deconvolution 3d": (f'type: "Deconvolution" convolution_param {{ num_output: 2 kernel_size: 2 stride: 2 {W} }}',
+                         [(1, 2, 2, 1, 2)]),
     "InnerProduct": (f'inner_product_param {{ num_output: 3 {W} }}', [IMAGE]),
     "InnerProduct transpose": (
         f'type: "InnerProduct" inner_product_param {{ num_output: 3 transpose: true axis: 2 {W} }}', [IMAGE]),
