@@ -31,7 +31,8 @@ def main() -> int:
         times["import caffe"].append(float(process("-c", IMPORT)[1]))
         times["caffe -help"].append(process("-m", "caffe", "-help")[0])
     for name, values in times.items():
-        print(f"{name:15} median {statistics.median(values):.3f} s, least {min(values):.3f} s, most {max(values):.3f} s")
+        middle = statistics.median(values)
+        print(f"{name:15} median {middle:.3f} s, least {min(values):.3f} s, most {max(values):.3f} s")
     return 0
 
 

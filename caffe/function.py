@@ -49,7 +49,7 @@ class FunctionLayer(Layer):
     def add_param(self, shape: Sequence[int], filler: Any) -> None:
         """Make the next parameter blob, filled by a FillerParameter."""
         blob = Blob(shape, name=f"{self.name}[{len(self.blobs)}]")
-        fillers.fill(blob, filler, layer=self.name, where=self.where)
+        fillers.fill(blob, filler, layer=self.name, where=self.defined_at)
         self.blobs.append(blob)
 
     def axis(self, axis: int, shape: Shape, what: str = "axis") -> int:
@@ -100,8 +100,8 @@ class FunctionLayer(Layer):
         return outs
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        wanted = [self.records and i not in self.no_diff_to for i in range(len(bottom))]
-        wanted += [self.records and p for p in self.param_propagate_down or [False] * len(self.blobs)]
+        wanted = [self.records_graph and i not in self.no_diff_to for i in range(len(bottom))]
+        wanted += [self.records_graph and p for p in self.param_propagate_down or [False] * len(self.blobs)]
         outs = self._run(bottom, top, wanted if self.differentiable else [False] * len(wanted))
         if len(outs) != len(top):
             self.fail("computed another number of tops", found=len(outs), expected=len(top),

@@ -44,17 +44,16 @@ class Layer:
         self.layer_param = layer_param
         self.phase: int = layer_param.phase
         self.blobs: BlobVec = BlobVec()
-        self.where = ""                       # "net.prototxt:12", for messages
-        self.records = False                  # whether forward must remember what backward will need
+        self.defined_at = ""                       # "net.prototxt:12", for messages
+        self.records_graph = False                  # whether forward must remember what backward will need
         self.param_propagate_down: list[bool] = []
-        self.loss_weights: list[float] = []
-        self.parameters_done = False          # weights exist already: a second setup must not fill them again
+        self.top_loss_weights: list[float] = []
 
     @classmethod
     def create(cls, layer_param: Any, where: str = "") -> Layer:
         """The layer that a LayerParameter at `where` asks for (type Python makes an object of the user's class)."""
         layer = cls(layer_param)
-        layer.where = where
+        layer.defined_at = where
         return layer
 
     @property
@@ -80,7 +79,7 @@ class Layer:
     def fail(self, message: str, *, found: object = None, expected: object = None, help: str | None = None,
              error: ErrorClass = LayerError) -> NoReturn:
         """Raise an error that names this layer and where it stands."""
-        raise error(f"{self.type}: {message}", file=self.where or None, layer=self.name, found=found,
+        raise error(f"{self.type}: {message}", file=self.defined_at or None, layer=self.name, found=found,
                     expected=expected, help=help)
 
 

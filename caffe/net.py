@@ -72,7 +72,7 @@ class Net:
         wired = Wiring(param, file, lines)
         self._wired = wired
         self.layers: list[Layer] = wired.layers
-        self._layer_names = [layer.name for layer in wired.layers]
+        self._layer_names = [layer.layer_param.name for layer in wired.layers]
         self._blobs = wired.blobs
         self._blob_names = wired.blob_names
         self._blob_loss_weights = wired.loss_weights
@@ -84,7 +84,7 @@ class Net:
         self.blobs: OrderedDict[str, Blob] = OrderedDict(zip(self._blob_names, self._blobs, strict=True))
         self.layer_dict: OrderedDict[str, Layer] = OrderedDict(zip(self._layer_names, self.layers, strict=True))
         self.params: OrderedDict[str, BlobVec] = OrderedDict(
-            (layer.name, layer.blobs) for layer in self.layers if layer.blobs)
+            (layer.layer_param.name, layer.blobs) for layer in self.layers if layer.blobs)
         self.blob_loss_weights: OrderedDict[str, float] = OrderedDict(
             zip(self._blob_names, self._blob_loss_weights, strict=True))
         self.inputs = [self._blob_names[i] for i in self._inputs]
@@ -114,7 +114,7 @@ class Net:
             guarded(layer, layer.reshape, bottom, top)
             seed_loss_diffs(layer, top)
             guarded(layer, layer.forward, bottom, top)
-            for blob, weight in zip(top, layer.loss_weights, strict=True):
+            for blob, weight in zip(top, layer.top_loss_weights, strict=True):
                 if weight:
                     loss += float((blob.tensor() * blob.diff_tensor()).sum())
             if self.debug_info:

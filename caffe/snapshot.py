@@ -166,7 +166,7 @@ def _layer_states(net: Net) -> dict[str, Any]:
                 raise SnapshotError(
                     f"get_state returned what JSON cannot hold: {problem}", layer=layer.name,
                     help="return plain numbers, strings, lists and dicts: array.tolist()") from problem
-            states[layer.name] = value
+            states[layer.layer_param.name] = value
     return states
 
 

@@ -75,7 +75,7 @@ def test_nets(p: Any, file: str | None) -> list[Net]:
 def forward_only(net: Net) -> None:
     """Spare a net that only runs forward what backward would need remembered."""
     for layer in net.layers:
-        layer.records = False
+        layer.records_graph = False
 
 
 def load_weights(net: Net, names: str) -> None:

@@ -128,7 +128,7 @@ class StuckLoss:
         shape = self.net.blobs[names[0]].shape
         axis = param.softmax_param.axis % len(shape)
         classes = shape[axis]
-        per_label = math.log(classes) * (self.layer.loss_weights[0] if self.layer.loss_weights else 1.0)
+        per_label = math.log(classes) * (self.layer.top_loss_weights[0] if self.layer.top_loss_weights else 1.0)
         p = param.loss_param
         mode = type(p).NormalizationMode.Name(p.normalization)
         if p.HasField("normalize") and not p.HasField("normalization"):

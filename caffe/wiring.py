@@ -78,7 +78,7 @@ class Wiring:
         if self.param.force_backward:
             self._force_backward()
         for layer, need in zip(self.layers, self.layer_need, strict=True):
-            layer.records = need
+            layer.records_graph = need
         self.outputs = [self._index[n] for n in sorted(self._available, key=str.encode)]
 
     def _where(self, index: int, lines: Sequence[int | None]) -> str:
@@ -170,8 +170,8 @@ class Wiring:
                        help="add or remove loss_weight lines")
         if not weights and layer.is_loss:
             weights = [1.0]
-        layer.loss_weights = weights + [0.0] * (len(top) - len(weights))
-        for t, weight in zip(self.top_ids[i], layer.loss_weights, strict=True):
+        layer.top_loss_weights = weights + [0.0] * (len(top) - len(weights))
+        for t, weight in zip(self.top_ids[i], layer.top_loss_weights, strict=True):
             self.loss_weights[t] = weight
         seed_loss_diffs(layer, top)
 
@@ -186,7 +186,7 @@ class Wiring:
         for j, blob in enumerate(layer.blobs):
             spec = param.param[j] if j < len(param.param) else caffe_pb2.ParamSpec()
             layer.param_propagate_down.append(spec.lr_mult != 0)
-            blob.name = f"{layer.name}[{j}]"
+            blob.name = f"{param.name}[{j}]"
             if spec.name and spec.name in self._first_of_name:
                 self._share(i, j, blob, spec)
             else:
@@ -194,7 +194,7 @@ class Wiring:
                     self._first_of_name[spec.name] = (i, j)
                 self._learnable_of[i, j] = len(self.learnable)
                 self.learnable.append(blob)
-                self.learnable_names.append(f"{layer.name}/{j}")
+                self.learnable_names.append(f"{param.name}/{j}")
                 self._lr_given.append(spec.HasField("lr_mult"))
                 self._decay_given.append(spec.HasField("decay_mult"))
                 self.lr_mult.append(spec.lr_mult)
@@ -230,7 +230,7 @@ class Wiring:
         skipped: set[str] = set()
         for i in reversed(range(len(self.layers))):
             tops = [self.blob_names[t] for t in self.top_ids[i]]
-            contributes = any(w for w in self.layers[i].loss_weights) or any(t in under_loss for t in tops)
+            contributes = any(w for w in self.layers[i].top_loss_weights) or any(t in under_loss for t in tops)
             if self.layer_need[i] and all(t in skipped for t in tops):
                 self.layer_need[i] = False
                 self.bottom_need[i] = [False] * len(self.bottom_need[i])
@@ -252,7 +252,7 @@ class Wiring:
 
 def seed_loss_diffs(layer: Layer, top: list[Blob]) -> None:
     """Fill the diff of each loss top with its loss weight, where nobody has written another diff."""
-    for blob, weight in zip(top, layer.loss_weights, strict=False):
+    for blob, weight in zip(top, layer.top_loss_weights, strict=False):
         if weight and blob.diff_is_zero():
             blob.put_diff(blob.diff_tensor().new_full(blob.shape, weight))
 
@@ -263,14 +263,14 @@ def guarded(layer: Layer, step: Any, *args: Any) -> None:
         step(*args)
     except CaffeError as e:
         if e.layer is None and e.file is None:   # a blob's error: it knows no layer
-            e.layer, e.file = layer.name, layer.where or None
+            e.layer, e.file = layer.layer_param.name, layer.defined_at or None
         raise
     except MemoryError as e:
         raise _out_of_memory(layer, args, e) from e
     except (RuntimeError, ValueError, IndexError, TypeError) as e:
         if "alloc" in str(e) or type(e).__name__ == "OutOfMemoryError":
             raise _out_of_memory(layer, args, e) from e
-        raise LayerError(f"{layer.type}: {step.__name__} failed: {e}", file=layer.where, layer=layer.name,
+        raise LayerError(f"{layer.type}: {step.__name__} failed: {e}", file=layer.defined_at, layer=layer.name,
                          found=_shapes(args), help="see the exception above for the cause") from e
 
 
@@ -280,6 +280,6 @@ def _shapes(args: tuple[Any, ...]) -> str:
 
 
 def _out_of_memory(layer: Layer, args: tuple[Any, ...], error: Exception) -> Exception:
-    return LayerError(f"{layer.type}: out of memory ({str(error).splitlines()[0]})", file=layer.where,
-                      layer=layer.name, found=_shapes(args),
+    return LayerError(f"{layer.type}: out of memory ({str(error).splitlines()[0]})", file=layer.defined_at,
+                      layer=layer.layer_param.name, found=_shapes(args),
                       help="use a smaller batch with iter_size, smaller images, or net.release_blobs = True")

@@ -73,7 +73,7 @@ class Embed(FunctionLayer):
         if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < len(weight):
             raise DataError(
                 "Embed: an index is out of range",
-                file=self.where or None,
+                file=self.defined_at or None,
                 layer=self.name,
                 found=f"{int(index.min())} to {int(index.max())}",
                 expected=f"0 to {len(weight) - 1}",

@@ -97,7 +97,7 @@ def _bad_label(layer: Layer, index: torch.Tensor, classes: int, ignore: int | No
     also = "" if ignore is None else f", or ignore_label {ignore}"
     raise DataError(
         f"{layer.type}: label {value:g} is out of range",
-        file=layer.where or None,
+        file=layer.defined_at or None,
         layer=layer.name,
         found=f"{int(wrong.sum())} such labels, the first at {place} of blob '{blob.name}' {blob.shape}",
         expected=f"integers from 0 to {classes - 1} ({classes} classes){also}",

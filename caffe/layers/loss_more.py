@@ -147,7 +147,7 @@ class InfogainLoss(LossLayer):
                 found = e
         raise DataError(
             "InfogainLoss: needs a matrix H",
-            file=source or self.where or None,
+            file=source or self.defined_at or None,
             layer=self.name,
             found=found,
             expected="a third bottom, or a binaryproto file with a BlobProto",

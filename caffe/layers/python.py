@@ -34,7 +34,7 @@ class PythonLayer(Layer):
     def create(cls, layer_param: Any, where: str = "") -> Layer:
         spec = layer_param.python_param
         finder = cls(layer_param)
-        finder.where = where
+        finder.defined_at = where
         user = finder.find_class(spec.module, spec.layer)
         guarded = type(
             user.__name__, (Guarded, user), {"__module__": user.__module__, "__doc__": user.__doc__}
@@ -48,7 +48,7 @@ class PythonLayer(Layer):
                 f"class {spec.layer} has its own __init__ that does not call super().__init__(layer_param)",
                 help="do the work in setup instead of __init__",
             )
-        layer.where = where
+        layer.defined_at = where
         layer.param_str = spec.param_str
         layer.share_in_parallel = spec.share_in_parallel
         return layer
@@ -99,7 +99,7 @@ class PythonLayer(Layer):
 
         A folder that had the module stays at the end of sys.path: the layer may import from it later.
         """
-        file = self.where.rpartition(":")[0] if self.where.rpartition(":")[2].isdigit() else self.where
+        file = self.defined_at.rpartition(":")[0] if self.defined_at.rpartition(":")[2].isdigit() else self.defined_at
         folders = [os.getcwd()] + ([str(Path(file).resolve().parent)] if file else [])
         for folder in [None, *(f for f in dict.fromkeys(folders) if f not in sys.path)]:
             if folder:
@@ -128,14 +128,14 @@ class PythonLayer(Layer):
 
 def wrap(layer: Layer, error: Exception, what: str, blobs: Sequence[Blob]) -> NoReturn:
     """Raise an exception of the user's code: ours with a note that names the layer, else PythonLayerError."""
-    where = f"{layer.where}: " if layer.where else ""
+    where = f"{layer.defined_at}: " if layer.defined_at else ""
     if isinstance(error, CaffeError):
         if layer.layer_param.name not in str(error):
             error.add_note(f"{where}in layer '{layer.layer_param.name}' ({what})")
         raise error
     raise PythonLayerError(
         f"{what} raised {type(error).__name__}: {error}",
-        file=layer.where or None,
+        file=layer.defined_at or None,
         layer=layer.layer_param.name,
         found=", ".join(f"{b.name} {b.shape}" for b in blobs) or None,
         help="the traceback above this one shows the line of the layer's code",

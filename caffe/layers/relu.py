@@ -54,7 +54,7 @@ class ReLU(InPlace):
             y = F.relu(x) if slope == 0 else F.leaky_relu(x, slope)
             top[0].put(y)
             top[0].held_by_graph = False
-        self.kept = y if self.records else None
+        self.kept = y if self.records_graph else None
 
     def backward(self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
         slope = self.p.negative_slope

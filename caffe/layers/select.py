@@ -34,7 +34,7 @@ class BatchReindex(FunctionLayer):
         if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < len(x):
             raise DataError(
                 "BatchReindex: an index is out of range",
-                file=self.where or None,
+                file=self.defined_at or None,
                 layer=self.name,
                 found=f"{int(rows.min())} to {int(rows.max())}",
                 expected=f"0 to {len(x) - 1}",

@@ -74,7 +74,7 @@ class SoftmaxWithLoss(LossLayer):
         top[0].put(losses.sum() / normalizer)
         if len(top) > 1:
             top[1].put(prob.clone())
-        self.kept = (prob, index, valid, normalizer) if self.records else None
+        self.kept = (prob, index, valid, normalizer) if self.records_graph else None
 
     def backward(self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
         self.refuse_diffs(propagate_down)

@@ -95,7 +95,7 @@ class DummyData(Source):
         for i, blob in enumerate(top):
             filler = self._filler(i)
             if (filler.type == "constant") == constant:
-                fillers.fill(blob, filler, layer=self.name, where=self.where)
+                fillers.fill(blob, filler, layer=self.name, where=self.defined_at)
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self._fill(top, constant=False)

@@ -39,8 +39,9 @@ def test_import_loads_no_torch():   # its time: benchmarks/startup.py
 
 
 def test_net_spec_loads_no_torch():
-    assert python("from caffe import layers as L, params as P; import caffe, sys; n = caffe.NetSpec();"
-                  "n.x = L.Input(shape=dict(dim=[1])); str(n.to_proto()); print('torch' in sys.modules)").strip() == "False"
+    said = python("from caffe import layers as L, params as P; import caffe, sys; n = caffe.NetSpec();"
+                  "n.x = L.Input(shape=dict(dim=[1])); str(n.to_proto()); print('torch' in sys.modules)")
+    assert said.strip() == "False"
 
 
 def test_another_module_may_register_the_same_schema():

@@ -32,7 +32,7 @@ class Bench:
         self.layer = layer_class(param.type, param.name, "net.prototxt:7").create(param, "net.prototxt:7")
         self.layer.setup(self.bottom, self.top)
         self.layer.reshape(self.bottom, self.top)
-        self.layer.records = records
+        self.layer.records_graph = records
         self.layer.param_propagate_down = [True] * len(self.layer.blobs)
 
     def forward(self) -> list[np.ndarray]:
