@@ -13,6 +13,7 @@ from .errors import DeviceError as DeviceError
 from .errors import LayerError as LayerError
 from .errors import NetError as NetError
 from .errors import ParseError as ParseError
+from .errors import PythonLayerError as PythonLayerError
 from .errors import ShapeError as ShapeError
 from .errors import SnapshotError as SnapshotError
 from .errors import SolverError as SolverError

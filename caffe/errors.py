@@ -85,6 +85,10 @@ class LayerError(CaffeError):
     """One layer cannot do what it is asked to: unknown type, bad parameter, or its own code raised."""
 
 
+class PythonLayerError(LayerError, RuntimeError):
+    """Code of a Python layer raised; the original exception, with its traceback, is `__cause__`."""
+
+
 class ShapeError(LayerError):
     """Blobs or arrays have shapes that do not fit the layer, the net or the assignment."""
 

@@ -44,8 +44,8 @@ class Layer:
         self.layer_param = layer_param
         self.phase: int = layer_param.phase
         self.blobs: BlobVec = BlobVec()
-        self.defined_at = ""                       # "net.prototxt:12", for messages
-        self.records_graph = False                  # whether forward must remember what backward will need
+        self.defined_at = ""                  # "net.prototxt:12", for messages
+        self.records_graph = False            # whether forward must remember what backward will need
         self.param_propagate_down: list[bool] = []
         self.top_loss_weights: list[float] = []
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import traceback
 from typing import TYPE_CHECKING
 
 from data.errors import DataError as DataError
@@ -27,4 +30,12 @@ class Stopped(Exception):
         self.code = code
 
 
-__all__ = ["CaffeError", "DataError", "RunError", "Stopped"]
+def report(error: Exception) -> None:
+    """Print an error as a command ends with it: message and notes, with its traceback if CAFFE_TRACEBACK is set."""
+    if os.environ.get("CAFFE_TRACEBACK"):
+        traceback.print_exception(error)
+    else:
+        print("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+
+
+__all__ = ["CaffeError", "DataError", "RunError", "Stopped", "report"]

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from data.dataset import IMAGE_ENDINGS, read_image
 from data.palette import overlay, write_indexed_png
 from tools import predict
-from tools.errors import CaffeError, DataError, RunError
+from tools.errors import CaffeError, DataError, RunError, report
 from tools.session import add_net_arguments, choose_device, trained_net
 
 
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except CaffeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        report(error)
         return 1
 
 

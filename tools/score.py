@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data import open_dataset
-from tools.errors import CaffeError, RunError
+from tools.errors import CaffeError, RunError, report
 from tools.run_folder import write
 from tools.score_files import full_text, to_csv, to_json
 from tools.scoring import score as score  # `from tools.score import score`
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except CaffeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        report(error)
         return 1
     return 0
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from prototxt import NETS
 from prototxt.solvers import RECIPES
 from tools.curve import Curve
-from tools.errors import CaffeError, RunError, Stopped
+from tools.errors import CaffeError, RunError, Stopped, report
 from tools.pictures import spread
 from tools.plan import Plan, make_plan
 from tools.plots import pyplot
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted; --resume goes on from the last snapshot", file=sys.stderr)
         return 130
     except CaffeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        report(error)
         return 1
     return 0
 

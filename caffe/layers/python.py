@@ -6,18 +6,15 @@ import difflib
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
 from ..blob import Blob
-from ..errors import CaffeError, LayerError
+from ..errors import CaffeError, PythonLayerError
 from ..layer import Layer, register
-
-
-class PythonLayerError(LayerError, RuntimeError):
-    """Code of a Python layer raised; the original exception, with its traceback, is `__cause__`."""
 
 
 @register("Python")
@@ -50,6 +47,7 @@ class PythonLayer(Layer):
             )
         layer.defined_at = where
         layer.param_str = spec.param_str
+        layer.name = layer_param.name
         layer.share_in_parallel = spec.share_in_parallel
         return layer
 
@@ -99,7 +97,11 @@ class PythonLayer(Layer):
 
         A folder that had the module stays at the end of sys.path: the layer may import from it later.
         """
-        file = self.defined_at.rpartition(":")[0] if self.defined_at.rpartition(":")[2].isdigit() else self.defined_at
+        file = (
+            self.defined_at.rpartition(":")[0]
+            if self.defined_at.rpartition(":")[2].isdigit()
+            else self.defined_at
+        )
         folders = [os.getcwd()] + ([str(Path(file).resolve().parent)] if file else [])
         for folder in [None, *(f for f in dict.fromkeys(folders) if f not in sys.path)]:
             if folder:
@@ -133,17 +135,21 @@ def wrap(layer: Layer, error: Exception, what: str, blobs: Sequence[Blob]) -> No
         if layer.layer_param.name not in str(error):
             error.add_note(f"{where}in layer '{layer.layer_param.name}' ({what})")
         raise error
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    at = f" at {last[0].filename}:{last[0].lineno}" if last else ""
     raise PythonLayerError(
-        f"{what} raised {type(error).__name__}: {error}",
+        f"{what} raised {type(error).__name__}: {error}{at}",
         file=layer.defined_at or None,
         layer=layer.layer_param.name,
         found=", ".join(f"{b.name} {b.shape}" for b in blobs) or None,
-        help="the traceback above this one shows the line of the layer's code",
+        help="correct the code; `__cause__` has the whole traceback, the command shows it with CAFFE_TRACEBACK=1",
     ) from error
 
 
 class Guarded(Layer):
     """Mixed in before the user's class: errors of its four methods say which layer they come from."""
+
+    name = ""  # an attribute like any other: pycaffe has no such property, so the user's class may set it
 
     def _step(self, step: str, *args: Any) -> None:
         try:

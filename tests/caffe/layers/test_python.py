@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import caffe
-from caffe.layers.python import PythonLayerError
+from caffe import PythonLayerError
 
 pytestmark = pytest.mark.unit
 
@@ -71,6 +71,16 @@ def test_module_beside_the_prototxt(write):
     assert layer.param_str == "3" and layer.factor == 3
     out = net.forward(x=np.ones((2, 3)))
     assert (out["y"] == 3).all()
+
+
+def test_a_layer_may_call_its_attributes_as_it_likes(write):
+    """What pycaffe leaves free: the engine's own notes about a layer must neither be hit nor hit back."""
+    names = ["name", "where", "records", "loss_weights", "p", "state", "kept", "tops", "bottoms", "at", "shape", "fail"]
+    mine = MODULE.replace("self.factor = f", "".join(f"self.{n} = '{n}'; " for n in names) + "self.factor = f")
+    net = caffe.Net(write("own_names", text=mine), caffe.TEST)
+    assert net.forward(x=np.ones((2, 3)))["y"].sum() == 12
+    assert all(getattr(net.layers[1], n) == n for n in names)
+    assert list(net.layer_dict) == ["x", "mine"]
 
 
 def test_module_in_the_current_folder(write, tmp_path):
