@@ -1,6 +1,6 @@
 """FCN-32s at 500x500, forward + backward: this engine beside the same arithmetic written directly in PyTorch.
 
-    python benchmarks/fcn32s.py [--size 500] [--rounds 5] [--gpu N] [--json FILE]
+    python benchmarks/fcn32s.py [--size 500] [--rounds 11] [--gpu N] [--json FILE]
 
 Time: both in one process, interleaved; the median of the rounds' ratios counts. Peak memory: each alone in a process
 of its own (the process's peak on the CPU, torch's peak of allocated bytes on a GPU). The engine runs as
@@ -157,7 +157,7 @@ def peak(what: str, size: int, gpu: int | None) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--gpu", type=int)
     parser.add_argument("--json")
     parser.add_argument("--peak", choices=("torch", "caffe", "caffe-keep"), help=argparse.SUPPRESS)
