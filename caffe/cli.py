@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from . import flags
+from . import commands, flags
+from .commands import COMMANDS
 from .errors import CaffeError, DeviceError
 
 if TYPE_CHECKING:
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (by default sys.argv); returns the exit status: 0, 1, or 130 after Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        line = flags.parse(sys.argv[1:] if arguments is None else arguments)
+        if words and words[0] in COMMANDS:
+            return commands.run(words[0], words[1:])
+        line = flags.parse(words)
         if line.version:
             from . import __version__
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .commands import COMMANDS
 from .errors import CaffeError
 
 ACTIONS = {
@@ -109,7 +110,9 @@ def parse(arguments: Sequence[str]) -> CommandLine:
         raise CaffeError("one action at a time", found=" ".join(words), expected=" or ".join(ACTIONS),
                          help="flags begin with a dash: -solver solver.prototxt")
     if words:
-        line.action = _one_of(words[0], ACTIONS, "action")
+        if words[0] in COMMANDS:
+            raise CaffeError(f"caffe {words[0]} has options of its own", help=f"put it first: caffe {words[0]} ...")
+        line.action = _one_of(words[0], {**ACTIONS, **COMMANDS}, "action")
     return line
 
 
@@ -157,7 +160,7 @@ def usage(action: str = "") -> str:
     if action:
         lines[1:1] = ["", f"{action}: {ACTIONS[action]}"]
     else:
-        lines += ["actions:", *(f"  {name:<17}{text}" for name, text in ACTIONS.items()), ""]
+        lines += ["actions:", *(f"  {name:<17}{text}" for name, text in {**ACTIONS, **COMMANDS}.items()), ""]
     lines.append("flags, as -name value or --name=value:")
     for flag in FLAGS:
         if not action or action in flag.actions:

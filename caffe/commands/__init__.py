@@ -1,0 +1,36 @@
+"""The subcommands of `caffe` beside train, test, time and device_query: one module each.
+
+A module `caffe/commands/NAME.py` (hyphens as underscores) has `arguments(parser)`, which adds its options to an
+`argparse.ArgumentParser`, and `run(options) -> int`, which does the work and returns the exit status. Options are
+written with one dash or two (`-model x`, `--model x`, `--model=x`), as everywhere in Caffe. Names are listed here, so
+that `caffe -help` imports none of them.
+"""
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Sequence
+
+COMMANDS: dict[str, str] = {
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that takes one dash for two and raises our errors instead of ending the process."""
+
+    def error(self, message: str):  # type: ignore[no-untyped-def]
+        from ..errors import CaffeError
+
+        raise CaffeError(f"{self.prog}: {message}", help=f"{self.prog} -help shows the options")
+
+
+def run(name: str, arguments: Sequence[str]) -> int:
+    """Run a command of COMMANDS; returns its exit status. Raises CaffeError."""
+    module = importlib.import_module(f".{name.replace('-', '_')}", __name__)
+    parser = _Parser(prog=f"caffe {name}", description=COMMANDS[name], allow_abbrev=False)
+    module.arguments(parser)
+    long = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+    words = ["-" + word if word.startswith("-") and not word.startswith("--")
+             and "-" + word.split("=")[0] in long else word for word in arguments]
+    status: int = module.run(parser.parse_args(words))
+    return status
