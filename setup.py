@@ -33,8 +33,10 @@ setup(
     extras_require={
         "gpu": ["cupy-cuda12x>=13.4"],
         "hdf5": ["h5py>=3.10"],
+        "lmdb": ["lmdb>=1.4"],
         "tools": ["matplotlib>=3.8"],
-        "test": ["pytest>=8", "pytest-cov>=5", "hypothesis>=6.100", "h5py>=3.10", "matplotlib>=3.8"],
+        "test": ["pytest>=8", "pytest-cov>=5", "hypothesis>=6.100", "h5py>=3.10", "lmdb>=1.4",
+                 "matplotlib>=3.8"],
         "dev": ["ruff>=0.6", "mypy>=1.11"],
     },
     entry_points={"console_scripts": ["caffe = caffe.cli:main"]},

@@ -7,14 +7,17 @@ import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 from .errors import DataError
 
-_open: weakref.WeakValueDictionary[tuple[str, str], Reader] = weakref.WeakValueDictionary()
-_opening = threading.Lock()
+Key = tuple[str, str, int]
+# What is open, and who reads it. A database is closed when its reader goes, in whatever thread that happens, so a
+# reader may be gone while its database is still open: the next reader takes that one over.
+_open: dict[Key, tuple[weakref.ref[Reader], Any]] = {}
+_lock = threading.RLock()   # a reader may go in the midst of opening another, by garbage collection
 
 
 def open_database(source: str, backend: str) -> Reader:
@@ -23,7 +26,6 @@ def open_database(source: str, backend: str) -> Reader:
     One that is open already is shared: neither library opens a folder twice in one process. Raises DataError
     when it is missing, empty, cut short, of the other kind, or when the package to read it is not installed.
     """
-    kinds: dict[str, Callable[[str], Reader]] = {"LMDB": LmdbReader, "LEVELDB": LevelDbReader}
     if not os.path.exists(source):
         raise DataError("there is no such database", file=source or "(no source)",
                         help=f"correct data_param's source; relative paths start at {os.getcwd()}")
@@ -31,12 +33,35 @@ def open_database(source: str, backend: str) -> Reader:
         if other != backend and os.path.exists(os.path.join(source, sign)):
             raise DataError(f"is no database of the kind that {backend} means", file=source, found=other,
                             expected=backend, help=f"set backend: {other} (Caffe's default is LEVELDB)")
-    key = (backend, os.path.realpath(source))
-    with _opening:
-        reader = _open.get(key)
+    kind = LmdbReader if backend == "LMDB" else LevelDbReader
+    file = os.path.join(source, "data.mdb")
+    # a database that was written anew at the same place is another one, whoever still reads the old one
+    inode = os.stat(file if os.path.exists(file) else source).st_ino
+    key = (backend, os.path.realpath(source), inode)
+    with _lock:
+        entry = _open.pop(key, None)   # nobody closes it from here on
+        reader = entry[0]() if entry else None
         if reader is None:
-            reader = _open[key] = kinds[backend](source)
+            handle = entry[1] if entry else kind.open(source)
+            try:
+                reader = kind(source, handle)
+            except BaseException:
+                handle.close()
+                raise
+            weakref.finalize(reader, _close, key, handle)
+            entry = (weakref.ref(reader), handle)
+        assert entry is not None
+        _open[key] = entry
     return reader
+
+
+def _close(key: Key, handle: Any) -> None:
+    """Close a database whose reader is gone, unless another one has taken it over."""
+    with _lock:
+        entry = _open.get(key)
+        if entry is not None and entry[1] is handle and entry[0]() is None:
+            del _open[key]
+            handle.close()
 
 
 def _empty(source: str) -> DataError:
@@ -54,6 +79,11 @@ def _package(name: str, source: str) -> Any:
 class Reader(ABC):
     """An open database of at least one record."""
 
+    @staticmethod
+    @abstractmethod
+    def open(source: str) -> Any:
+        """The database, opened by its package."""
+
     @abstractmethod
     def records(self, position: int) -> Iterator[bytes]:
         """The values in the order of their keys, without end: the first record follows the last one.
@@ -65,17 +95,21 @@ class Reader(ABC):
 class LmdbReader(Reader):
     """An LMDB as convert_imageset writes it. It is read without a lock: do not write to it meanwhile."""
 
-    def __init__(self, source: str) -> None:
-        self._lmdb, self._source = _package("lmdb", source), source
+    @staticmethod
+    def open(source: str) -> Any:
+        lmdb = _package("lmdb", source)
         try:
             # no lock file: data sets lie on disks that are read-only, and nobody writes to them in training
-            self._env = self._lmdb.open(source, readonly=True, lock=False, create=False, max_dbs=0,
-                                        subdir=os.path.isdir(source), readahead=True)
-        except (self._lmdb.Error, OSError) as problem:
+            return lmdb.open(source, readonly=True, lock=False, create=False, max_dbs=0,
+                             subdir=os.path.isdir(source), readahead=True)
+        except (lmdb.Error, OSError) as problem:
             raise DataError(f"is no LMDB that can be read: {problem}", file=source,
                             help="give the folder that holds data.mdb, and copy it again") from problem
+
+    def __init__(self, source: str, env: Any) -> None:
+        self._source, self._env, self._error = source, env, _package("lmdb", source).Error
         self._check_size()
-        self._count = int(self._env.stat()["entries"])
+        self._count = int(env.stat()["entries"])
         if not self._count:
             raise _empty(source)
 
@@ -102,25 +136,29 @@ class LmdbReader(Reader):
                 while True:
                     yield from cursor.iternext(keys=False, values=True)   # from the record where it stands
                     cursor.first()
-        except self._lmdb.Error as problem:
+        except self._error as problem:
             raise DataError(f"cannot be read: {problem}", file=self._source,
                             help="copy the database again") from problem
 
 
 class LevelDbReader(Reader):
-    """A LevelDB as convert_imageset writes it. How many records it has is not known before one went through all."""
+    """A LevelDB as convert_imageset writes it. How many records it has shows when one went through all of them."""
 
-    def __init__(self, source: str) -> None:
-        self._plyvel, self._source = _package("plyvel", source), source
+    @staticmethod
+    def open(source: str) -> Any:
+        plyvel = _package("plyvel", source)
         try:
-            self._db = self._plyvel.DB(source, create_if_missing=False)
-            with self._db.iterator(include_value=False) as keys:
-                if next(keys, None) is None:
-                    raise _empty(source)
-        except (self._plyvel.Error, OSError) as problem:
+            return plyvel.DB(source, create_if_missing=False)
+        except (plyvel.Error, OSError) as problem:
             raise DataError(f"is no LevelDB that can be read: {problem}", file=source,
                             help="LevelDB opens a folder for one process at a time: let the other one end, or "
                                  "write an LMDB") from problem
+
+    def __init__(self, source: str, db: Any) -> None:
+        self._source, self._db, self._error = source, db, _package("plyvel", source).Error
+        with db.iterator(include_value=False) as keys:
+            if next(keys, None) is None:
+                raise _empty(source)
 
     def records(self, position: int) -> Iterator[bytes]:
         try:
@@ -129,7 +167,7 @@ class LevelDbReader(Reader):
                 with self._db.iterator(start=first, include_key=False) as values:
                     yield from values
                 first = None
-        except self._plyvel.Error as problem:
+        except self._error as problem:
             raise DataError(f"cannot be read: {problem}", file=self._source,
                             help="copy the database again") from problem
 
