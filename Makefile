@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test tiny lint prototxt bench gpu-test gpu-bench clean
+.PHONY: demo test tiny lint fuzz prototxt bench gpu-test gpu-bench clean
 
 demo: $(VENV)/installed
 	rm -rf runs/demo
@@ -18,6 +18,10 @@ tiny: $(VENV)/installed
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# 100,000 damaged files against every reader; stops at the first that is neither read nor refused
+fuzz: $(VENV)/installed
+	$(BIN)/python fuzz/run.py --inputs 100000
 
 # write the committed prototxts again
 prototxt: $(VENV)/installed

@@ -37,6 +37,7 @@ _HOME = {   # public name -> the module it comes from
     "SGDSolver": "solver", "NesterovSolver": "solver", "AdaGradSolver": "solver", "RMSPropSolver": "solver",
     "AdaDeltaSolver": "solver", "AdamSolver": "solver", "get_solver": "solver",
     "NetSpec": "net_spec", "to_proto": "net_spec",
+    "Classifier": "classifier", "Detector": "detector",
     "init_log": "glog", "log": "glog",
 }
 _MODULES = ("io", "proto", "layers", "params", "net_spec", "coord_map")
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from . import params as params
     from . import proto as proto
     from .blob import Blob as Blob
+    from .classifier import Classifier as Classifier
+    from .detector import Detector as Detector
     from .glog import init_log as init_log
     from .glog import log as log
     from .layer import Layer as Layer

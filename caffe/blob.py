@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-from . import state
+from . import memory, state
 from .errors import CaffeError, ShapeError
 
 # Caffe counts with an int: a blob of more elements is refused before anything is allocated.
 MAX_COUNT = 2**31 - 1
+_SMALL = 2**26   # elements for which nobody has to look how much memory there is
 
 
 class Memory:
@@ -283,6 +284,10 @@ def _checked(shape: Iterable[int], name: str) -> tuple[int, ...]:
         raise ShapeError(f"blob '{name}' cannot have this shape", found=dims,
                          expected=f"at most 32 axes, none negative, at most {MAX_COUNT} elements",
                          help="check the dims in the prototxt or in reshape(...)")
+    if math.prod(dims) > _SMALL and 4 * math.prod(dims) > memory.total():
+        raise ShapeError(f"blob '{name}' is larger than this machine's memory", found=dims,
+                         expected=f"at most {memory.total() // 4} elements",
+                         help="check the dims in the prototxt, use a smaller batch or smaller images")
     return dims
 
 

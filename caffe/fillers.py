@@ -6,20 +6,31 @@ from typing import Any
 
 import torch
 
-from . import state
+from . import memory, state
 from .blob import Blob
-from .errors import LayerError
+from .errors import LayerError, ShapeError
 
 _FAN_IN, _FAN_OUT, _AVERAGE = 0, 1, 2
+_SMALL = 2**22   # elements to allocate without a look at the memory that is left
 
 
 def fill(blob: Blob, filler: Any, layer: str = "", where: str = "") -> None:
-    """Fill a blob as a FillerParameter says; LayerError for an unknown type or a shape the type cannot fill."""
+    """Fill a blob as a FillerParameter says; LayerError for an unknown type or a shape the type cannot fill.
+
+    Raises ShapeError, before anything is allocated, when the memory that is left does not hold the blob.
+    """
     try:
         function = _FILLERS[filler.type]
     except KeyError:
         raise LayerError(f"unknown filler type '{filler.type}'", file=where or None, layer=layer or None,
                          expected=", ".join(sorted(_FILLERS)), help="correct the filler's type") from None
+    if function is constant and filler.value == 0:
+        return   # a new blob is all zeros, and takes no memory before somebody writes
+    if blob.count > _SMALL and 4 * blob.count > memory.available():
+        raise ShapeError(f"blob {blob.name} does not fit into the memory that is left", file=where or None,
+                         layer=layer or None, found=f"{4 * blob.count} bytes for shape {blob.shape}",
+                         expected=f"at most {memory.available()} bytes",
+                         help="check the layer's num_output, kernel size and bottom")
     try:
         blob.put(function(blob.shape, filler))
     except ValueError as e:

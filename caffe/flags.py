@@ -160,7 +160,9 @@ def usage(action: str = "") -> str:
     if action:
         lines[1:1] = ["", f"{action}: {ACTIONS[action]}"]
     else:
-        lines += ["actions:", *(f"  {name:<17}{text}" for name, text in {**ACTIONS, **COMMANDS}.items()), ""]
+        known = {**ACTIONS, **COMMANDS}
+        width = max(map(len, known)) + 2
+        lines += ["actions:", *(f"  {name:<{width}}{text}" for name, text in known.items()), ""]
     lines.append("flags, as -name value or --name=value:")
     for flag in FLAGS:
         if not action or action in flag.actions:

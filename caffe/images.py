@@ -52,6 +52,10 @@ def decode_image(
 
     try:
         with Image.open(io.BytesIO(data)) as image:
+            most = Image.MAX_IMAGE_PIXELS
+            if most is not None and image.width * image.height > most:
+                raise DataError("claims too many pixels", found=f"{image.width} x {image.height}",
+                                expected=f"at most {most}", help="if it is yours, raise PIL.Image.MAX_IMAGE_PIXELS")
             return _pixels(image, color)
     except DataError as problem:
         problem.file = None if file is None else str(file)

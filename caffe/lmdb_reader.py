@@ -91,6 +91,10 @@ class Reader(ABC):
         Begins at record `position` modulo the number of records.
         """
 
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of records."""
+
 
 class LmdbReader(Reader):
     """An LMDB as convert_imageset writes it. It is read without a lock: do not write to it meanwhile."""
@@ -112,6 +116,9 @@ class LmdbReader(Reader):
         self._count = int(env.stat()["entries"])
         if not self._count:
             raise _empty(source)
+
+    def __len__(self) -> int:
+        return self._count
 
     def _check_size(self) -> None:
         """A page that is not there would end the process (the file is mapped into memory): refuse it here.
@@ -170,6 +177,10 @@ class LevelDbReader(Reader):
         except self._error as problem:
             raise DataError(f"cannot be read: {problem}", file=self._source,
                             help="copy the database again") from problem
+
+    def __len__(self) -> int:
+        with self._db.iterator(include_value=False) as keys:
+            return sum(1 for _ in keys)
 
     def _key(self, position: int) -> bytes:
         count, found = 0, b""

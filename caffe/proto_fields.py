@@ -5,7 +5,13 @@ import functools
 from typing import Any
 
 # Types whose message has another name than their own: loss types and the like share one.
-_SHARED = {"Deconvolution": "convolution_param", "SoftmaxWithLoss": "softmax_param"}
+_SHARED = {
+    "Deconvolution": "convolution_param",
+    "SoftmaxWithLoss": "softmax_param",
+    "ConvolutionDepthwise": "convolution_param",
+    "DepthwiseConvolution": "convolution_param",
+    "Normalize": "norm_param",
+}
 
 
 @functools.cache

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from google.protobuf.message import EncodeError
 
-from . import state
+from . import hdf5_reader, state
 from .errors import CaffeError, SnapshotError, WeightsError
 from .files import atomic_path
 from .glog import solver_logger as log
@@ -54,9 +54,9 @@ def probe(prefix: str) -> None:
         handle, name = tempfile.mkstemp(prefix=f".{Path(prefix).name}.", suffix=".tmp", dir=folder)
         os.close(handle)
         os.unlink(name)
-    except OSError as problem:
-        help = (f"mkdir -p {folder}" if not folder.exists() else f"check the permissions of {folder}")
-        raise SnapshotError(f"cannot write snapshots: {problem.strerror or problem}", file=folder,
+    except (OSError, ValueError) as problem:
+        help = (f"mkdir -p {folder}" if not os.path.exists(folder) else f"check the permissions of {folder}")
+        raise SnapshotError(f"cannot write snapshots: {getattr(problem, 'strerror', None) or problem}", file=folder,
                             found=f"snapshot_prefix \"{prefix}\"",
                             help=f"{help}, or set another snapshot_prefix") from problem
 
@@ -191,11 +191,11 @@ def restore(solver: Solver, path: str | os.PathLike[str]) -> None:
             blob.tensor(write=True).zero_()
     solver.iter, solver.current_step = saved.iteration, saved.current_step
     if extra is not None:
-        solver.recent_losses = [float(loss) for loss in extra.get("losses", [])]
+        solver.recent_losses = extra.get("losses", [])
         _restore_layers(solver.net, extra.get("train", {}), path)
         for net, states in zip(solver.test_nets, extra.get("test", []), strict=False):
             _restore_layers(net, states, path)
-        state.restore_random_states({k: base64.b64decode(v) for k, v in extra.get("random", {}).items()})
+        state.restore_random_states(extra.get("random", {}))
 
 
 def read(path: str, prefix: str = "") -> SavedState:
@@ -226,19 +226,25 @@ def _read_proto(path: str) -> SavedState:
             raise SnapshotError(
                 f"history {i} is damaged: {problem.message}", file=path, found=problem.found,
                 expected=problem.expected, help="resume from an earlier snapshot") from problem
+    if isinstance(message.learned_net, bytes):   # what protobuf makes of text that is not UTF-8
+        raise SnapshotError("is damaged: the name of its weights is not text", file=path,
+                            found=repr(message.learned_net[:80]), help="resume from an earlier snapshot")
     return SavedState(message.iter, message.current_step, message.learned_net or None, history)
 
 
 def _read_hdf5(path: str) -> SavedState:
-    with require_hdf5().File(path, "r") as f:
+    require_hdf5()
+    with hdf5_reader.reading(path, SnapshotError) as f:
         if "iter" not in f or "history" not in f:
             raise SnapshotError("holds no solver state", file=path,
                                 found=f"HDF5 with {', '.join(f) or 'nothing'}",
                                 expected="iter, learned_net, current_step, history",
                                 help="give the .solverstate.h5, not the .caffemodel.h5")
-        net = f["learned_net"][()] if "learned_net" in f else b""
-        history = [f["history"][str(i)][()] for i in range(len(f["history"]))]
-        return SavedState(int(f["iter"][0]), int(f["current_step"][0]) if "current_step" in f else 0,
+        net = f["learned_net"][()] if "learned_net" in f and f["learned_net"].shape == () else b""
+        numbers = [hdf5_reader.array(f, name, SnapshotError).reshape(-1)[:1] if name in f else np.zeros(1)
+                   for name in ("iter", "current_step")]
+        history = [hdf5_reader.array(f["history"], str(i), SnapshotError) for i in range(len(f["history"]))]
+        return SavedState(int(numbers[0][0]), int(numbers[1][0]),
                           (net.decode() if isinstance(net, bytes) else str(net)) or None, history)
 
 
@@ -287,7 +293,7 @@ def _read_sidecar(path: str, iteration: int) -> dict[str, Any] | None:
     except FileNotFoundError:
         log.info("%s is not there: random generators and data layers start anew, as in Caffe", name)
         return None
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise SnapshotError(f"cannot be read: {problem}", file=name,
                             help="delete it to resume without random states and data positions") from problem
     if content.get("version") != SIDECAR_VERSION or content.get("iter") != iteration:
@@ -295,7 +301,23 @@ def _read_sidecar(path: str, iteration: int) -> dict[str, Any] | None:
                             found=f"version {content.get('version')}, iteration {content.get('iter')}",
                             expected=f"version {SIDECAR_VERSION}, iteration {iteration}",
                             help="delete it to resume without random states and data positions")
-    return content
+    try:
+        return _checked_sidecar(content)
+    except Exception as problem:   # it is JSON, but whoever wrote it was no snapshot
+        raise SnapshotError(f"holds what no snapshot writes: {problem}", file=name,
+                            help="delete it to resume without random states and data positions") from problem
+
+
+def _checked_sidecar(content: dict[str, Any]) -> dict[str, Any]:
+    """The content with losses as floats and random states as bytes, each tried on a generator of its own."""
+    states = [content.get("train", {}), *content.get("test", [])]
+    if not all(isinstance(layers, dict) for layers in states):
+        raise ValueError("the states of layers are no object")
+    random = {key: base64.b64decode(value, validate=True) for key, value in content.get("random", {}).items()}
+    for key, raw in random.items():
+        if torch.device(key).type == "cpu":
+            torch.Generator().set_state(torch.frombuffer(bytearray(raw), dtype=torch.uint8))
+    return {**content, "losses": [float(loss) for loss in content.get("losses", [])], "random": random}
 
 
 def _restore_layers(net: Net, states: dict[str, Any], path: str) -> None:

@@ -110,7 +110,7 @@ def _make(p: Any, solver_file: str | None, field: str, value: Any, phase: int, o
 def _find(path: str, solver_file: str | None) -> str:
     if not os.path.exists(path) and solver_file and not os.path.isabs(path):
         for folder in Path(solver_file).resolve().parents:
-            if (folder / path).exists():
+            if os.path.exists(folder / path):   # False for what no path can be
                 raise ParseError(
                     "the net is not there from this working folder", file=solver_file, found=path,
                     help=f"paths in a solver start at the working folder, as in Caffe: cd {folder}")

@@ -22,8 +22,10 @@ MAX_DEPTH = 100
 MAX_BYTES = 64 << 20
 """Largest text accepted; weights belong in binary files."""
 
+# The closing quote is optional so that the search takes linear time: a string that is never closed is the
+# parser's to report.
 _TOKEN = re.compile(
-    r"""\#[^\n]* | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' | (?P<open>[{<]) | (?P<close>[}>])
+    r"""\#[^\n]* | "(?:\\.|[^"\\\n])*+"? | '(?:\\.|[^'\\\n])*+'? | (?P<open>[{<]) | (?P<close>[}>])
     | (?P<punctuation>[\[\],;:]) | (?P<word>[A-Za-z_][\w.]*)""",
     re.VERBOSE,
 )
@@ -155,6 +157,8 @@ def _read_text(path: str | os.PathLike[str]) -> str:
             f"cannot be read: {problem.strerror}" if there else "is not there", file=path,
             help="check the path; relative paths start at the working folder " + os.getcwd(),
         ) from problem
+    except ValueError as problem:  # a null character
+        raise ParseError("this is no path", file=repr(str(path)), help="correct it") from problem
     looks = describe_file(data[:512]) if data else None
     if looks is not None:
         raise ParseError(

@@ -8,6 +8,7 @@ the enum `solver_type`.  All work on messages of both schemas (text, and caffemo
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,14 @@ def upgrade_net(net: Any, file: str | None = None, lines: list[int | None] | Non
     `file` is named in errors.  `lines`, the line of each layer, is kept in step: entries of folded layers go,
     an inserted Input layer gets None.  Raises `NetError` where the old format is inconsistent.
     """
+    try:
+        return _upgrade_net(net, file, lines)
+    except UnicodeDecodeError as problem:  # binary files may hold any bytes where text belongs
+        raise NetError("a string in the net is not text", file=file, found=repr(problem.object[:80]),
+                       help="the file is damaged: copy it again") from problem
+
+
+def _upgrade_net(net: Any, file: str | None, lines: list[int | None] | None) -> bool:
     changed = False
     if any(layer.HasField("layer") for layer in net.layers):
         _fold_padding(net, file, lines)
@@ -125,7 +134,7 @@ def upgrade_solver(solver: Any, file: str | None = None) -> bool:
         prefix = solver.snapshot_prefix
         if not solver.HasField("snapshot_prefix"):
             prefix = str(Path(file).with_suffix(""))
-        elif Path(prefix).is_dir():
+        elif os.path.isdir(prefix):
             prefix = str(Path(prefix) / Path(file).stem)
         if prefix != solver.snapshot_prefix:
             solver.snapshot_prefix = prefix

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from . import upgrade
+from . import hdf5_reader, upgrade
 from .errors import WeightsError
 from .files import atomic_write
 from .proto import blobs as proto_blobs
@@ -37,7 +37,7 @@ def _is_hdf5(path: str) -> bool:
     try:
         with open(path, "rb") as f:
             return f.read(8) == b"\x89HDF\r\n\x1a\n"
-    except OSError:
+    except (OSError, ValueError):
         return False   # the reader says it in words
 
 
@@ -124,13 +124,8 @@ def save_hdf5(net: Net, path: str | os.PathLike[str], write_diff: bool = False) 
 
 def load_hdf5(net: Net, path: str | os.PathLike[str]) -> None:
     """Copy parameters by layer name from a .caffemodel.h5."""
-    h5py = _h5py()
-    try:
-        file = h5py.File(path, "r")
-    except OSError as e:
-        raise WeightsError(f"cannot be read as HDF5: {e}", file=os.fspath(path),
-                           help="check that the download is complete") from e
-    with file as f:
+    _h5py()
+    with hdf5_reader.reading(path, WeightsError) as f:
         if "data" not in f:
             raise WeightsError("holds no weights", file=os.fspath(path), found=sorted(f), expected="a group 'data'",
                                help="pass a .caffemodel.h5, not a .solverstate.h5")
@@ -146,12 +141,12 @@ def load_hdf5(net: Net, path: str | os.PathLike[str]) -> None:
                                    found=len(group), expected=len(target), help="these are weights of another net")
             for j, blob in enumerate(target):
                 if str(j) in group:
-                    value = group[str(j)][...]
-                    if value.shape != blob.shape:
+                    shape = getattr(group[str(j)], "shape", None)
+                    if shape != blob.shape:
                         raise WeightsError(f"parameter {j} has another shape", file=os.fspath(path), layer=name,
-                                           found=value.shape, expected=blob.shape,
+                                           found=shape, expected=blob.shape,
                                            help="these are weights of another net")
-                    _put(blob, value)
+                    _put(blob, hdf5_reader.array(group, str(j), WeightsError, blob.shape))
 
 
 def share_with(net: Net, other: Net) -> None:

@@ -267,7 +267,7 @@ def guarded(layer: Layer, step: Any, *args: Any) -> None:
         raise
     except MemoryError as e:
         raise _out_of_memory(layer, args, e) from e
-    except (RuntimeError, ValueError, IndexError, TypeError) as e:
+    except Exception as e:   # absurd numbers in a prototxt: OverflowError, ZeroDivisionError, ...
         if "alloc" in str(e) or type(e).__name__ == "OutOfMemoryError":
             raise _out_of_memory(layer, args, e) from e
         raise LayerError(f"{layer.type}: {step.__name__} failed: {e}", file=layer.defined_at, layer=layer.name,

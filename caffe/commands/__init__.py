@@ -10,15 +10,30 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Sequence
+from typing import NoReturn
 
 COMMANDS: dict[str, str] = {
+    "upgrade_net_proto_text": "bring a net prototxt of an older format to today's",
+    "upgrade_net_proto_binary": "bring a caffemodel of an older format to today's",
+    "upgrade_solver_proto_text": "bring a solver prototxt of an older format to today's",
+    "convert_imageset": "write a list of images to an LMDB",
+    "compute_image_mean": "the mean image of a database",
+    "extract_features": "write blobs of a net to LMDB, .npz or HDF5",
+    "classify": "class probabilities of images",
+    "detect": "scores for windows of images",
+    "parse_log": "a training log as CSV tables",
+    "plot_log": "the curves of training logs",
+    "summary": "shapes, parameters, multiplications, memory, receptive field of a net's layers",
+    "explain-crop": "where the offset of each Crop layer comes from",
+    "lint": "what is odd in a net or solver prototxt",
+    "draw": "a picture of a net",
 }
 
 
 class _Parser(argparse.ArgumentParser):
     """argparse that takes one dash for two and raises our errors instead of ending the process."""
 
-    def error(self, message: str):  # type: ignore[no-untyped-def]
+    def error(self, message: str) -> NoReturn:
         from ..errors import CaffeError
 
         raise CaffeError(f"{self.prog}: {message}", help=f"{self.prog} -help shows the options")

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
-from .. import state
+from .. import hdf5_reader, state
 from ..blob import Blob
 from ..errors import DataError
 from ..function import FunctionLayer
@@ -46,7 +46,7 @@ class HDF5Data(Source):
             self.fail("batch_size must be positive", found=self.p.batch_size, help="correct hdf5_data_param")
         try:
             self.files = Path(self.p.source).read_text(encoding="utf-8").split()
-        except (OSError, UnicodeDecodeError) as e:
+        except (OSError, ValueError) as e:   # not there, not UTF-8, or no path at all
             self._no_data(self.p.source, e, "a text file that lists HDF5 files")
         if not self.files:
             self._no_data(self.p.source, "no file names", "one HDF5 file per line")
@@ -75,17 +75,16 @@ class HDF5Data(Source):
         name = self.files[self._file_order[self._file]]
         arrays = []
         try:
-            with self.h5py.File(name, "r") as f:
+            with hdf5_reader.reading(name, DataError) as f:
                 for top in self.layer_param.top:
                     if top not in f:
                         self._no_data(
                             name, f"datasets {', '.join(f)}", f"a dataset '{top}', as the top is named"
                         )
-                    if f[top].dtype.kind not in "fiu":
-                        self._no_data(name, f"dataset '{top}' of {f[top].dtype}", "numbers")
-                    arrays.append(np.asarray(f[top], dtype=np.float32))
-        except OSError as e:
-            self._no_data(name, e, "an HDF5 file")
+                    arrays.append(hdf5_reader.array(f, top, DataError).astype(np.float32, copy=False))
+        except DataError as e:
+            e.layer = e.layer or self.name
+            raise
         rows = {a.shape[:1] for a in arrays}
         if len(rows) != 1 or rows & {(), (0,)}:
             self._no_data(
@@ -114,7 +113,7 @@ class HDF5Data(Source):
 
     def set_state(self, value: dict[str, Any]) -> None:
         """Go on where `get_state` was asked."""
-        self._file, self._seen = value["file"], value["seen"]
+        self._file, self._seen = int(value["file"]), int(value["seen"])
         self._file_order = value["files"] if self.p.shuffle else self._file_order
         self._load()
         self._row = value["row"]

@@ -114,6 +114,7 @@ class Pooling(FunctionLayer):
     MAX: the first of equal elements wins; a second top receives its index y * width + x. AVE: divides by the
     window's size with padding, bounded by size + pad. STOCHASTIC: in training one element drawn with
     probability proportional to its value, in testing the mean weighted by value; not with padding.
+    Forks' `ceil_mode: false` is round_mode: FLOOR.
     """
 
     saves_output = False
@@ -121,6 +122,7 @@ class Pooling(FunctionLayer):
     def __init__(self, layer_param: Any) -> None:
         super().__init__(layer_param)
         self.tops = (1, 2) if self.p.pool == MAX else 1
+        self.ceil = self.p.round_mode == 0 and self.p.ceil_mode
 
     def configure(self, *shapes: Shape) -> None:
         p = self.p
@@ -155,6 +157,8 @@ class Pooling(FunctionLayer):
                 expected=f"below {self.fixed}",
                 help="use less pad",
             )
+        if p.HasField("ceil_mode") and p.HasField("round_mode") and p.ceil_mode != (p.round_mode == 0):
+            self.fail("round_mode and ceil_mode contradict each other", help="give one of them")
         if 0 in self.stride:
             self.fail("stride must be positive", found=self.stride, help="correct stride")
         if p.pool == STOCHASTIC and any(self.pad):
@@ -165,7 +169,7 @@ class Pooling(FunctionLayer):
 
     def _out(self, size: Pair) -> Pair:
         h, w = (
-            pooled_size(*args, ceil=self.p.round_mode == 0)
+            pooled_size(*args, ceil=self.ceil)
             for args in zip(size, self._kernel(size), self.stride, self.pad, strict=True)
         )
         return h, w
@@ -189,7 +193,7 @@ class Pooling(FunctionLayer):
         return [(*shapes[0][:2], *out)] * len(self.layer_param.top)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor | Sequence[torch.Tensor]:
-        kernel, ceil = self._kernel((x.shape[2], x.shape[3])), self.p.round_mode == 0
+        kernel, ceil = self._kernel((x.shape[2], x.shape[3])), self.ceil
         if self.p.pool == STOCHASTIC:
             return stochastic_pool(x, kernel, self.stride, self.phase == 0, ceil)
         if self.p.pool == AVE:

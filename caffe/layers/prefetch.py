@@ -188,7 +188,7 @@ class PrefetchingSource(Source):
     def set_state(self, value: dict[str, int]) -> None:
         """Go on where `get_state` was asked."""
         self._stop_loading()
-        self.position, self.seed = value["position"], value["seed"]
+        self.position, self.seed = int(value["position"]), int(value["seed"])
         self.resumed()
 
     def resumed(self) -> None:

@@ -30,6 +30,8 @@ SolverState = _RAW["SolverState"]
 _ARRAY_NUMBERS = {BlobProto.DESCRIPTOR.fields_by_name[name].number for name in schema.RAW_FIELDS}
 _PROTO_LIMIT = 2**31 - 1  # protobuf's own limit on one message
 _FETCH_AGAIN = "download or copy the file again and compare its size or checksum"
+_MAX_AXES = 32  # Caffe's own limit
+_NO_MESSAGE = (DecodeError, UnicodeDecodeError, RecursionError)  # the last two from protobuf's Python runtime
 _LEGACY_DIMS = ("num", "channels", "height", "width")
 
 
@@ -92,6 +94,11 @@ def blob_array(blob: Any, diff: bool = False) -> np.ndarray:
         values = np.frombuffer(joined, dtype)
     else:
         values = np.array(source, dtype)
+    if len(shape) > _MAX_AXES or any(not 0 <= size <= _PROTO_LIMIT for size in shape):
+        raise WeightsError(
+            "a blob has a shape that no blob can have", found=f"{len(shape)} axes, beginning with {shape[:4]}",
+            expected=f"at most {_MAX_AXES} axes, none negative, none above {_PROTO_LIMIT}", help=_FETCH_AGAIN,
+        )
     if values.size != prod(shape):
         raise WeightsError(
             f"a blob's {kind} does not fit its shape", found=f"{values.size} values",
@@ -146,6 +153,8 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
         absent = isinstance(problem, FileNotFoundError)
         reason = "is not there" if absent else f"cannot be read: {problem.strerror}"
         raise WeightsError(reason, file=path, help="check the path and the working folder") from problem
+    except ValueError as problem:  # a null character
+        raise WeightsError("this is no path", file=repr(str(path)), help="correct it") from problem
     looks = describe_file(data[:512])
     if looks is None and _is_text(data[:4096]):
         looks = "a text file (a prototxt?)"
@@ -160,7 +169,7 @@ def _parse(path: str | os.PathLike[str], data: bytes, name: str) -> Any:
     message = _RAW[name]()
     try:
         message.ParseFromString(data)
-    except (DecodeError, UnicodeDecodeError) as problem:
+    except _NO_MESSAGE as problem:
         if reason := _truncation(data):
             raise WeightsError(reason, file=path, found=f"{len(data)} bytes", help=_FETCH_AGAIN) from problem
         raise _not_weights(path, data, "is damaged, or not a Caffe file") from problem
@@ -243,7 +252,7 @@ def _looks_like(data: bytes) -> str:
                     if message.HasField(needed) if needed == "learned_net" else len(message.layer):
                         looks = {"SolverState": "a solver state", "NetParameter": "a caffemodel"}[name]
                         break
-                except (DecodeError, UnicodeDecodeError):
+                except _NO_MESSAGE:
                     continue
     return f"{len(data)} bytes that look like {looks}"
 
