@@ -24,13 +24,13 @@ def fill(blob: Blob, filler: Any, layer: str = "", where: str = "") -> None:
     except KeyError:
         raise LayerError(f"unknown filler type '{filler.type}'", file=where or None, layer=layer or None,
                          expected=", ".join(sorted(_FILLERS)), help="correct the filler's type") from None
-    if function is constant and filler.value == 0:
-        return   # a new blob is all zeros, and takes no memory before somebody writes
     if blob.count > _SMALL and 4 * blob.count > memory.available():
         raise ShapeError(f"blob {blob.name} does not fit into the memory that is left", file=where or None,
                          layer=layer or None, found=f"{4 * blob.count} bytes for shape {blob.shape}",
                          expected=f"at most {memory.available()} bytes",
                          help="check the layer's num_output, kernel size and bottom")
+    if function is constant and filler.value == 0:
+        return   # a new blob is all zeros, and takes no memory before somebody writes
     try:
         blob.put(function(blob.shape, filler))
     except ValueError as e:
