@@ -38,6 +38,9 @@ class Data(PrefetchingSource):
         if not example.encoded and self.transformer.color is not None:
             logger.warning("layer '%s': force_color and force_gray are for encoded images only, these are not",
                            self.name)
+        if self.p.force_encoded_color:
+            logger.warning("layer '%s': data_param.force_encoded_color has no effect, as in Caffe 1.0; "
+                           "transform_param's force_color has", self.name)
         return self.transformer.shape(self._pixels(example, self._record_of(0)))
 
     def randomized(self) -> bool:

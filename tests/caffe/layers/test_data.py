@@ -168,9 +168,10 @@ def test_a_database_that_is_not_there(bench, tmp_path):
 
 
 def test_settings_without_effect_are_said(bench, db, caplog):
-    bench(setting(db, "batch_size: 2 crop_size: 3", "force_color: true"))
+    bench(setting(db, "batch_size: 2 crop_size: 3 force_encoded_color: true", "force_color: true"))
     assert "crop_size of the old format has no effect" in caplog.text
     assert "force_color and force_gray are for encoded images" in caplog.text
+    assert "force_encoded_color has no effect" in caplog.text
 
 
 def test_the_thread_ends_with_its_layer(bench, db):
