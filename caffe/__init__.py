@@ -34,8 +34,9 @@ TRAIN, TEST = 0, 1
 
 _HOME = {   # public name -> the module it comes from
     "Net": "net", "Blob": "blob", "Layer": "layer", "register": "layer", "layer_type_list": "layer",
-    "SGDSolver": "solver", "NesterovSolver": "solver", "AdaGradSolver": "solver", "RMSPropSolver": "solver",
-    "AdaDeltaSolver": "solver", "AdamSolver": "solver", "get_solver": "solver",
+    "SGDSolver": "solvers.solver", "NesterovSolver": "solvers.solver", "AdaGradSolver": "solvers.solver",
+    "RMSPropSolver": "solvers.solver",
+    "AdaDeltaSolver": "solvers.solver", "AdamSolver": "solvers.solver", "get_solver": "solvers.solver",
     "NetSpec": "net_spec", "to_proto": "net_spec",
     "Classifier": "classifier", "Detector": "detector",
     "init_log": "glog", "log": "glog",
@@ -60,13 +61,13 @@ if TYPE_CHECKING:
     from .net import Net as Net
     from .net_spec import NetSpec as NetSpec
     from .net_spec import to_proto as to_proto
-    from .solver import AdaDeltaSolver as AdaDeltaSolver
-    from .solver import AdaGradSolver as AdaGradSolver
-    from .solver import AdamSolver as AdamSolver
-    from .solver import NesterovSolver as NesterovSolver
-    from .solver import RMSPropSolver as RMSPropSolver
-    from .solver import SGDSolver as SGDSolver
-    from .solver import get_solver as get_solver
+    from .solvers.solver import AdaDeltaSolver as AdaDeltaSolver
+    from .solvers.solver import AdaGradSolver as AdaGradSolver
+    from .solvers.solver import AdamSolver as AdamSolver
+    from .solvers.solver import NesterovSolver as NesterovSolver
+    from .solvers.solver import RMSPropSolver as RMSPropSolver
+    from .solvers.solver import SGDSolver as SGDSolver
+    from .solvers.solver import get_solver as get_solver
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ from .errors import CaffeError, DeviceError
 if TYPE_CHECKING:
     import torch
 
-    from .solver import Solver
+    from .solvers.solver import Solver
 
 # torch and the engine are imported by the actions: `caffe -help` answers at once
 
@@ -145,10 +145,10 @@ def train(line: flags.CommandLine) -> None:
                          help="give -snapshot to resume training, or -weights to finetune")
     import torch
 
-    from . import text
     from .glog import solver_logger as log
-    from .signals import SignalHandler
-    from .solver import make_solver
+    from .proto import text
+    from .solvers.signals import SignalHandler
+    from .solvers.solver import make_solver
 
     param = text.load_solver(path)
     if "level" in line.given:
@@ -202,9 +202,10 @@ def test(line: flags.CommandLine) -> None:
     weights = _need(line, "weights", "its .caffemodel")
     if line.iterations < 1:
         raise CaffeError("-iterations must be at least 1", found=line.iterations, help="50 is the default")
-    from . import TEST, outputs, solver_nets
+    from . import TEST, outputs
     from .glog import logger as log
     from .net import Net
+    from .solvers import solver_nets
 
     _choose_device(line)
     net = Net(model, phase=TEST, level=line.level, stages=_stages(line))
@@ -236,7 +237,8 @@ def time(line: flags.CommandLine) -> None:
         raise CaffeError("-iterations must be at least 1", found=line.iterations, help="50 is the default")
     if line.phase not in ("TRAIN", "TEST"):
         raise CaffeError("-phase must be TRAIN or TEST", found=line.phase, help="TRAIN is the default")
-    from . import TEST, TRAIN, timing
+    from . import TEST, TRAIN
+    from .inspect import timing
     from .net import Net
 
     _choose_device(line)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from . import proto_fields
 from .errors import CaffeError
 from .files import atomic_write
-from .netfilter import of_phase
+from .proto import proto_fields
+from .proto.netfilter import of_phase
 
 _FILLS = (   # the first that fits a type's name; the rest are grey
     (("Input", "Data", "Parameter"), "#fdf0c4"), (("Loss",), "#f6cbc6"), (("Accuracy",), "#f6cbc6"),

@@ -10,10 +10,11 @@ from typing import Any, NoReturn
 
 import torch
 
-from . import fillers, proto_fields
+from . import fillers
 from .blob import Blob
 from .errors import LayerError, ShapeError
 from .layer import Count, Layer
+from .proto import proto_fields
 
 Shape = tuple[int, ...]
 

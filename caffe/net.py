@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from . import text, upgrade, weights
+from . import weights
 from .blob import Blob, BlobVec
 from .errors import NetError, ShapeError, nearest
 from .glog import logger
 from .layer import Layer
+from .proto import text, upgrade
 from .wiring import Wiring, guarded, seed_loss_diffs
 
 Hook = Callable[[int], object]

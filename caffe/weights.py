@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from . import hdf5_reader, upgrade
+from .data import hdf5_reader
 from .errors import WeightsError
 from .files import atomic_write
 from .proto import blobs as proto_blobs
+from .proto import upgrade
 
 if TYPE_CHECKING:
     from .blob import Blob

@@ -7,7 +7,7 @@ from typing import Any
 from .blob import Blob
 from .errors import CaffeError, LayerError, NetError, ShapeError, nearest
 from .layer import Layer, layer_class
-from .splits import insert_splits
+from .proto.splits import insert_splits
 
 
 def state_meets_rule(state: Any, rule: Any) -> bool:

@@ -18,10 +18,11 @@ from google.protobuf import text_format
 from PIL import Image
 
 import caffe
-from caffe import datum, snapshot, text
+from caffe.data import datum
 from caffe.layer import layer_class
-from caffe.proto import blobs, caffe_pb2, schema
-from caffe.proto_fields import own_param
+from caffe.proto import blobs, caffe_pb2, schema, text
+from caffe.proto.proto_fields import own_param
+from caffe.solvers import snapshot
 
 NET = """name: "tiny"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 8 dim: 8 } } }

@@ -15,8 +15,8 @@ from .errors import CaffeError, WeightsError
 
 try:  # reads half a gigabyte without work per number, upgrades old formats, and says what a wrong file is
     from caffe.proto import blobs as _blobs
-    from caffe.text import load_net as _load_net
-    from caffe.text import read_caffemodel as _read_caffemodel
+    from caffe.proto.text import load_net as _load_net
+    from caffe.proto.text import read_caffemodel as _read_caffemodel
 except ImportError:
     _blobs = _load_net = _read_caffemodel = None  # type: ignore[assignment]
 

@@ -14,7 +14,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ..imageset import compute_image_mean, write_mean
+    from ..data.imageset import compute_image_mean, write_mean
 
     glog.init_log()
     mean = compute_image_mean(options.database, options.backend)

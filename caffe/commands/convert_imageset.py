@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ..imageset import convert_imageset
+    from ..data.imageset import convert_imageset
 
     if options.backend.lower() != "lmdb":
         raise CaffeError("only LMDBs are written", found=f"-backend {options.backend}", expected="lmdb",

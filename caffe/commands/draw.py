@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import argparse
 
-from .. import draw, text
-from ..netfilter import PHASES
+from .. import draw
+from ..proto import text
+from ..proto.netfilter import PHASES
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import geometry, text
 from ..errors import NetError, nearest
-from ..netfilter import PHASES, of_phase
+from ..inspect import geometry
+from ..proto import text
+from ..proto.netfilter import PHASES, of_phase
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

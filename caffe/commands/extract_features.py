@@ -28,9 +28,10 @@ def run(options: argparse.Namespace) -> int:
     number = options.device.removeprefix("DEVICE_ID=")
     if not number.isdecimal():
         raise CaffeError("the device is a number", found=options.device, help="GPU 0, or GPU DEVICE_ID=0")
-    from .. import TEST, solver_nets
-    from ..features import extract_features
+    from .. import TEST
+    from ..data.features import extract_features
     from ..net import Net
+    from ..solvers import solver_nets
 
     glog.init_log()
     choose_device(options.mode == "GPU", int(number))

@@ -4,8 +4,8 @@ from __future__ import annotations
 import argparse
 import os
 
-from ..lint import Finding, lint_net
-from ..lint_solver import lint_solver, looks_like_solver
+from ..inspect.lint import Finding, lint_net
+from ..inspect.lint_solver import lint_solver, looks_like_solver
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ..training_log import save_csv_files
+    from ..inspect.training_log import save_csv_files
 
     for path in save_csv_files(options.logfile_path, options.output_dir, options.delimiter):
         if options.verbose:

@@ -13,7 +13,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ..training_log import plot_log
+    from ..inspect.training_log import plot_log
 
     plot_log(options.logs, options.output, options.x, [name for name in options.y.split(",") if name])
     return 0

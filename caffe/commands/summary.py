@@ -8,9 +8,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import geometry, proto_fields, text
-from ..netfilter import PHASES, of_phase
-from ..proto import caffe_pb2
+from ..inspect import geometry
+from ..proto import caffe_pb2, proto_fields, text
+from ..proto.netfilter import PHASES, of_phase
 
 if TYPE_CHECKING:
     from ..net import Net

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .. import glog
-from ..upgrade_files import upgrade_net_binary
+from ..proto.upgrade_files import upgrade_net_binary
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

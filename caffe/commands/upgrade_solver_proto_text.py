@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .. import glog
-from ..upgrade_files import upgrade_solver_text
+from ..proto.upgrade_files import upgrade_solver_text
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

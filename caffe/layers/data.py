@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import datum, state
+from .. import state
+from ..data import datum
+from ..data.lmdb_reader import Reader, open_database
 from ..errors import DataError
 from ..layer import register
-from ..lmdb_reader import Reader, open_database
 from ..proto import caffe_pb2
 from .prefetch import PrefetchingSource
 

@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
-from .. import hdf5_reader, state
+from .. import state
 from ..blob import Blob
+from ..data import hdf5_reader
 from ..errors import DataError
 from ..function import FunctionLayer
 from ..layer import Layer, register

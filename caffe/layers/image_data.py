@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..images import read_image
+from ..data.images import read_image
 from ..layer import register
 from .prefetch import PrefetchingSource
 

@@ -15,9 +15,9 @@ import torch
 
 from .. import state
 from ..blob import Blob
+from ..data.transformer import Transformer
 from ..errors import DataError
 from ..layer import Count
-from ..transformer import Transformer
 from .sources import Source
 
 logger = logging.getLogger("caffe")

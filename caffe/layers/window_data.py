@@ -9,7 +9,7 @@ from itertools import islice
 
 import numpy as np
 
-from ..images import decode_image, read_bytes, resize_linear
+from ..data.images import decode_image, read_bytes, resize_linear
 from ..layer import register
 from .prefetch import PrefetchingSource
 

@@ -14,7 +14,7 @@ import pytest
 import caffe
 from caffe import cli, flags, glog, state
 from caffe.errors import CaffeError
-from caffe.signals import SignalHandler
+from caffe.solvers.signals import SignalHandler
 
 ROOT = Path(__file__).resolve().parents[2]
 CAFFE = [sys.executable, "-m", "caffe"]

@@ -20,8 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import caffe
-from caffe import datum, memory, snapshot, text
-from caffe.proto import blobs, caffe_pb2
+from caffe import memory
+from caffe.data import datum
+from caffe.proto import blobs, caffe_pb2, text
+from caffe.solvers import snapshot
 
 h5py = pytest.importorskip("h5py")
 

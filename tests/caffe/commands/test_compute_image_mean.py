@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import caffe
-from caffe.imageset import compute_image_mean
-from caffe.lmdb_writer import LmdbWriter
+from caffe.data.imageset import compute_image_mean
+from caffe.data.lmdb_writer import LmdbWriter
 from caffe.proto import caffe_pb2
 
 pytest.importorskip("lmdb")

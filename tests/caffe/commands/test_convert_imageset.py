@@ -86,7 +86,7 @@ def test_shuffling_repeats_with_a_seed(command, images):
 
 
 def test_more_than_one_transaction(tmp_path):
-    from caffe.lmdb_writer import LmdbWriter
+    from caffe.data.lmdb_writer import LmdbWriter
 
     with LmdbWriter(tmp_path / "db") as out:   # larger than the first map, and more records than a transaction
         for i in range(1100):

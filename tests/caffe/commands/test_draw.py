@@ -9,7 +9,7 @@ import pytest
 
 from caffe import cli, draw
 from caffe.errors import CaffeError
-from caffe.text import load_net
+from caffe.proto.text import load_net
 
 pytestmark = pytest.mark.unit
 

@@ -10,7 +10,7 @@ from caffe import layers as L
 from caffe.commands.explain_crop import describe, explain
 from caffe.coord_map import coord_map_from_to
 from caffe.errors import NetError
-from caffe.geometry import derive_crops
+from caffe.inspect.geometry import derive_crops
 
 pytestmark = pytest.mark.unit
 

@@ -6,7 +6,7 @@ import pytest
 from caffe import cli
 from caffe.commands.lint import lint
 from caffe.errors import ParseError
-from caffe.lint_solver import normalization
+from caffe.inspect.lint_solver import normalization
 from caffe.proto.caffe_pb2 import LayerParameter, LossParameter
 
 pytestmark = pytest.mark.unit

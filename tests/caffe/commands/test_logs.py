@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from caffe.training_log import parse_log, plot_log
+from caffe.inspect.training_log import parse_log, plot_log
 
 pytestmark = pytest.mark.unit
 

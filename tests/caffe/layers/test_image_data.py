@@ -40,7 +40,7 @@ def test_batches_in_the_order_of_the_list(bench, folder):
 def test_gray_and_resized(bench, folder):
     assert bench(setting("is_color: false")).forward()[0].shape == (1, 1, 5, 4)
     d, _ = bench(setting("new_height: 10 new_width: 8")).forward()
-    want = caffe.images.resize_linear(RGB[0, :, :, ::-1], 10, 8)
+    want = caffe.data.images.resize_linear(RGB[0, :, :, ::-1], 10, 8)
     np.testing.assert_array_equal(d[0], want.transpose(2, 0, 1))
 
 

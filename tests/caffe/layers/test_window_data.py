@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import caffe
-from caffe.images import resize_linear
+from caffe.data.images import resize_linear
 
 pytestmark = pytest.mark.unit
 RGB = np.random.default_rng(8).integers(0, 256, (2, 20, 30, 3), dtype=np.uint8)

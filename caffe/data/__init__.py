@@ -1,0 +1,1 @@
+"""What nets read: databases, HDF5 files, image lists, images and their transformation."""

@@ -1,0 +1,1 @@
+"""Looking into nets and runs: geometry, lint, timing, training logs."""

@@ -1,0 +1,1 @@
+"""Training: solvers, their nets, update rules, learning rates, snapshots, signals and warnings."""
