@@ -1,6 +1,6 @@
 """The subcommands of `caffe` beside train, test, time and device_query: one module each.
 
-A module `caffe/commands/NAME.py` (hyphens as underscores) has `arguments(parser)`, which adds its options to an
+A module `caffe/commands/NAME.py` (hyphens as underscores; `import_` for import) has `arguments(parser)`, which adds its options to an
 `argparse.ArgumentParser`, and `run(options) -> int`, which does the work and returns the exit status. Options are
 written with one dash or two (`-model x`, `--model x`, `--model=x`), as everywhere in Caffe. Names are listed here, so
 that `caffe -help` imports none of them.
@@ -27,6 +27,8 @@ COMMANDS: dict[str, str] = {
     "explain-crop": "where the offset of each Crop layer comes from",
     "lint": "what is odd in a net or solver prototxt",
     "draw": "a picture of a net",
+    "export": "a net as ONNX, safetensors or a torch program, checked before it is written",
+    "import": "a prototxt and caffemodel from torchvision's weights or from ONNX",
 }
 
 
@@ -41,7 +43,8 @@ class _Parser(argparse.ArgumentParser):
 
 def run(name: str, arguments: Sequence[str]) -> int:
     """Run a command of COMMANDS; returns its exit status. Raises CaffeError."""
-    module = importlib.import_module(f".{name.replace('-', '_')}", __name__)
+    file = "import_" if name == "import" else name.replace("-", "_")
+    module = importlib.import_module(f".{file}", __name__)
     parser = _Parser(prog=f"caffe {name}", description=COMMANDS[name], allow_abbrev=False)
     module.arguments(parser)
     long = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
