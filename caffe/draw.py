@@ -223,6 +223,25 @@ def dot(net: Any, rankdir: str = "TB", phase: str | None = None, display_lrm: bo
     return "\n".join([*lines, "}", ""])
 
 
+def get_pydot_graph(caffe_net: Any, rankdir: str, label_edges: bool = True, phase: int | str | None = None,
+                    display_lrm: bool = False) -> Any:
+    """The net as a graph of pydot, which must be installed (pycaffe's name). `label_edges`: write the blobs' names on
+    the edges. Raises CaffeError."""
+    try:
+        import pydot
+    except ImportError as problem:
+        raise CaffeError("get_pydot_graph needs pydot", help="pip install pydot, or use draw_net_to_file, which writes "
+                                                             ".svg without it") from problem
+    graph = pydot.graph_from_dot_data(dot(caffe_net, rankdir, _phase_name(phase), display_lrm))[0]
+    for edge in graph.get_edges() if label_edges else ():
+        edge.set("label", edge.get("tooltip"))
+    return graph
+
+
+def _phase_name(phase: int | str | None) -> str | None:
+    return {0: "TRAIN", 1: "TEST", None: None}.get(phase, phase)   # type: ignore[arg-type]
+
+
 def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
 
@@ -231,7 +250,7 @@ def draw_net(caffe_net: Any, rankdir: str = "LR", ext: str = "png", phase: int |
              display_lrm: bool = False) -> bytes:
     """A picture of a NetParameter in the format `ext` (pycaffe's name). svg needs nothing, all others Graphviz's
     `dot`. `phase` is caffe.TRAIN, caffe.TEST, or None for all layers. Raises CaffeError."""
-    name = {0: "TRAIN", 1: "TEST", None: None}.get(phase, phase)   # type: ignore[arg-type]
+    name = _phase_name(phase)
     if ext == "svg":
         return svg(caffe_net, rankdir, name, display_lrm).encode()
     source = dot(caffe_net, rankdir, name, display_lrm)

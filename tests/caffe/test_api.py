@@ -18,7 +18,7 @@ def owner(path: str, toy):
         return caffe.SGDSolver(toy()).net
     if path == "caffe.SGDSolver()":
         return caffe.SGDSolver(toy())
-    if path in ("caffe", "caffe.io", "caffe.coord_map"):
+    if path in ("caffe", "caffe.io", "caffe.coord_map", "caffe.draw"):
         return importlib.import_module(path)
     return getattr(caffe, path.split(".")[1])
 

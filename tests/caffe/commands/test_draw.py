@@ -117,6 +117,18 @@ def test_dot_text():
     assert 'n0 -> n1 [tooltip="data"];' in text
 
 
+def test_pydot_graph():
+    pytest.importorskip("pydot")
+    net = load_net("prototxt/fcn8s/deploy.prototxt").param
+    for labelled in (True, False):
+        graph = draw.get_pydot_graph(net, "LR", label_edges=labelled)
+        assert len(graph.get_edges()) == len(draw.edges(net))
+        assert Counter(e.get("label") for e in graph.get_edges()) == Counter(
+            f'"{blob}"' if labelled else None for _, _, blob in draw.edges(net))
+    with pytest.raises(CaffeError, match="rankdir"):
+        draw.get_pydot_graph(net, "RL")
+
+
 def test_errors(tmp_path):
     net = load_net("prototxt/fcn32s/deploy.prototxt").param
     with pytest.raises(CaffeError, match="rankdir"):
