@@ -232,9 +232,15 @@ def get_pydot_graph(caffe_net: Any, rankdir: str, label_edges: bool = True, phas
     except ImportError as problem:
         raise CaffeError("get_pydot_graph needs pydot", help="pip install pydot, or use draw_net_to_file, which writes "
                                                              ".svg without it") from problem
-    graph = pydot.graph_from_dot_data(dot(caffe_net, rankdir, _phase_name(phase), display_lrm))[0]
-    for edge in graph.get_edges() if label_edges else ():
-        edge.set("label", edge.get("tooltip"))
+    net = _checked(caffe_net, rankdir, _phase_name(phase))
+    graph = pydot.Dot("net", graph_type="digraph", rankdir=rankdir)
+    for i, layer in enumerate(net.layer):
+        node = _node(layer, display_lrm)
+        label = "\\n".join(_quoted(line) for line in node.lines)
+        graph.add_node(pydot.Node(f"n{i}", label=f'"{label}"', shape="box", style='"rounded,filled"',
+                                  fillcolor=f'"{node.fill}"'))
+    for a, b, blob in edges(net):
+        graph.add_edge(pydot.Edge(f"n{a}", f"n{b}", **({"label": f'"{_quoted(blob)}"'} if label_edges else {})))
     return graph
 
 
