@@ -240,7 +240,8 @@ def get_pydot_graph(caffe_net: Any, rankdir: str, label_edges: bool = True, phas
         graph.add_node(pydot.Node(f"n{i}", label=f'"{label}"', shape="box", style='"rounded,filled"',
                                   fillcolor=f'"{node.fill}"'))
     for a, b, blob in edges(net):
-        graph.add_edge(pydot.Edge(f"n{a}", f"n{b}", **({"label": f'"{_quoted(blob)}"'} if label_edges else {})))
+        label_of: dict[str, Any] = {"label": f'"{_quoted(blob)}"'} if label_edges else {}
+        graph.add_edge(pydot.Edge(f"n{a}", f"n{b}", **label_of))
     return graph
 
 
