@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from caffe import layers as L
 
-from .common import Rates, class_scores, conv_relu, dense_scores, dropout, max_pool
+from .common import Design, Rates, conv_relu, dense_scores, dropout, max_pool
 
 MEAN = (104.00699, 116.66877, 122.67892)  # BGR, of ILSVRC
 WEIGHTS = "bvlc_reference_caffenet.caffemodel"
 
 
-def net(n: Any, strides: Sequence[int], classes: int, rates: Rates, *, pad: int = 100) -> None:
-    """Add the net from `n.data` to `n.score`; it has no skips, so `strides` is (32,)."""
+def net(n: Any, design: Design, rates: Rates, *, pad: int = 100) -> None:
+    """Add the net from `n.data` to `n.score`; it has no skips, so its strides are (32,)."""
     rate = rates.base
     n.conv1, n.relu1 = conv_relu(n.data, 96, kernel=11, stride=4, pad=pad, rate=rate)
     n.pool1 = max_pool(n.relu1, kernel=3)
@@ -31,5 +30,4 @@ def net(n: Any, strides: Sequence[int], classes: int, rates: Rates, *, pad: int 
     n.drop6 = dropout(n.relu6)
     n.fc7, n.relu7 = conv_relu(n.drop6, 4096, kernel=1, pad=0, rate=rate)
     n.drop7 = dropout(n.relu7)
-    n.score_fr = class_scores(n.drop7, classes, rates.score)
-    dense_scores(n, (), strides[-1], classes, rates, odd=True)
+    dense_scores(n, [("", n.drop7)], (), design, rates, odd=True)

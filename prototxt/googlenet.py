@@ -6,13 +6,12 @@ reimplementation of GoogLeNet, which was never published.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from caffe import layers as L
 from caffe import params as P
 
-from .common import Rates, class_scores, conv_relu, dense_scores, dropout, max_pool
+from .common import Design, Rates, conv_relu, dense_scores, dropout, max_pool
 
 MEAN = (104.0, 117.0, 123.0)  # BGR, what BVLC's classifier was trained with
 WEIGHTS = "bvlc_googlenet.caffemodel"
@@ -32,9 +31,9 @@ INCEPTIONS = {
 
 
 def net(
-    n: Any, strides: Sequence[int], classes: int, rates: Rates, *, pad: int = 100, average_pool: bool = False,
+    n: Any, design: Design, rates: Rates, *, pad: int = 100, average_pool: bool = False,
 ) -> None:
-    """Add the net from `n.data` to `n.score`; it has no skips, so `strides` is (32,).
+    """Add the net from `n.data` to `n.score`; it has no skips, so its strides are (32,).
 
     `average_pool` keeps the classifier's 7x7 average pooling.  The thesis drops it (3.3.1), but the receptive
     field of 907 pixels in its Table 3.1 is the one with it; without it is 715.
@@ -78,5 +77,4 @@ def net(
     if average_pool:
         n["pool5/7x7_s1"] = top = L.Pooling(top, pool=P.Pooling.AVE, kernel_size=7, stride=1)
     n["pool5/drop_7x7_s1"] = top = dropout(top, 0.4)
-    n.score_fr = class_scores(top, classes, rates.score)
-    dense_scores(n, (), strides[-1], classes, rates, odd=True)
+    dense_scores(n, [("", top)], (), design, rates, odd=True)

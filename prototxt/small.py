@@ -11,40 +11,53 @@ from typing import Any
 
 from caffe import layers as L
 
-from .common import Rates, Skip, class_scores, conv_relu, dense_scores, dropout, max_pool
+from .common import Design, Rates, Skip, Stream, conv_relu, dense_scores, dropout, max_pool
 
 MEAN = (127.0, 127.0, 127.0)
 WEIGHTS = None
 
 
 def net(
-    n: Any, strides: Sequence[int], classes: int, rates: Rates, *,
+    n: Any, design: Design, rates: Rates, *,
     widths: Sequence[int] = (16, 32, 64, 96, 128), depths: Sequence[int] = (2, 2, 2, 2, 2),
     fc_width: int = 256, pad: int = 1, dropout_ratio: float = 0.5, input_scale: float = 1 / 64,
 ) -> None:
-    """Add the net from `n.data` to `n.score`.
+    """Add the net from the streams' blobs to the heads' scores.
 
     `widths` and `depths`: channels and number of convolutions of the five blocks; `fc_width`: channels of fc6
     (3x3) and fc7 (1x1); a `dropout_ratio` of 0 leaves dropout out.  `input_scale` brings pixels less their
-    mean to about unit variance, which the "msra" filler keeps from layer to layer.  `strides` is (32,), (32,
-    16) or (32, 16, 8).
+    mean to about unit variance, which the "msra" filler keeps from layer to layer.  `design.strides` is
+    (32,), (32, 16) or (32, 16, 8).
     """
 
-    def convolution(bottom: Any, name: str, relu: str, width: int, **options: Any) -> Any:
-        n[name], n[relu] = conv_relu(bottom, width, rate=rates.base, filler="msra", **options)
-        return n[relu]
+    def stream_layers(stream: Stream) -> tuple[str, Any]:
+        end = stream.suffix
 
-    n.scaled = top = L.Power(n.data, scale=input_scale)
-    for block, (width, depth) in enumerate(zip(widths, depths, strict=True), start=1):
-        for index in range(1, depth + 1):
-            border = pad if block == index == 1 else 1
-            top = convolution(top, f"conv{block}_{index}", f"relu{block}_{index}", width, pad=border)
-        n[f"pool{block}"] = top = max_pool(top)
-    for name, kernel in (("6", 3), ("7", 1)):
-        top = convolution(top, f"fc{name}", f"relu{name}", fc_width, kernel=kernel, pad=kernel // 2)
-        if dropout_ratio:
-            n[f"drop{name}"] = top = dropout(top, dropout_ratio)
-    n.score_fr = class_scores(top, classes, rates.score)
+        def add(name: str, blob: Any) -> Any:
+            n[name + end] = blob
+            return n[name + end]
 
-    skips = [Skip("pool4", n.pool4, "upscore2"), Skip("pool3", n.pool3, "upscore_pool4")]
-    dense_scores(n, skips[: len(strides) - 1], strides[-1], classes, rates, crop_skips=False)
+        def convolution(bottom: Any, name: str, relu: str, width: int, **options: Any) -> Any:
+            conv, rectified = conv_relu(bottom, width, rate=rates.base, filler="msra", **options)
+            add(name, conv)
+            return add(relu, rectified)
+
+        top = add("scaled", L.Power(n[stream.blob], scale=input_scale))
+        for block, (width, depth) in enumerate(zip(widths, depths, strict=True), start=1):
+            for index in range(1, depth + 1):
+                border = pad if block == index == 1 else 1
+                top = convolution(top, f"conv{block}_{index}", f"relu{block}_{index}", width, pad=border)
+            top = add(f"pool{block}", max_pool(top))
+        for name, kernel in (("6", 3), ("7", 1)):
+            top = convolution(top, f"fc{name}", f"relu{name}", fc_width, kernel=kernel, pad=kernel // 2)
+            if dropout_ratio:
+                top = add(f"drop{name}", dropout(top, dropout_ratio))
+        return end, top
+
+    tops = [stream_layers(stream) for stream in design.streams]
+
+    def of(name: str) -> list[tuple[str, Any]]:
+        return [(stream.suffix, n[name + stream.suffix]) for stream in design.streams]
+
+    skips = [Skip("pool4", of("pool4"), "upscore2"), Skip("pool3", of("pool3"), "upscore_pool4")]
+    dense_scores(n, tops, skips, design, rates, crop_skips=False)

@@ -70,6 +70,11 @@ _thesis = {
     "fcn32s-fixed": replace(_thesis_vgg, rates=Rates(base=0)),
     # Not in the thesis: its coarse rate, with the skips scaled as in the authors' public net.
     "fcn8s-atonce": replace(_thesis_vgg, options=dict(scales=(0.01, 0.0001))),
+    # 3.3.2: a skip's rate is a hundredth of the coarse net's; so are those of what it is compared with
+    "fcn16s-pool4": replace(_thesis_vgg, base_lr=1e-6, max_iter=_SKIP_STEPS),
+    "fcn16s-max": replace(_thesis_vgg, base_lr=1e-6, max_iter=_SKIP_STEPS),
+    "fcn32s-lower-rate": replace(_thesis_vgg, base_lr=1e-6, max_iter=_SKIP_STEPS),
+    "fcn16s-pool5": _thesis_vgg,
 }
 
 # ---- heavy ----
@@ -86,7 +91,20 @@ _heavy = {
     "fcn32s-fixed": replace(_heavy_vgg, rates=Rates(base=0, upscore=0)),
     "fcn-alexnet": _heavy_vgg,
     "fcn-googlenet": replace(_heavy_vgg, base_lr=5e-11),
+    # Nor of these: the rates of the nets they are compared with.
+    "fcn16s-pool4": replace(_heavy_vgg, base_lr=1e-12),
+    "fcn16s-max": replace(_heavy_vgg, base_lr=1e-12),
+    "fcn32s-lower-rate": replace(_heavy_vgg, base_lr=1e-12),
+    "fcn16s-pool5": _heavy_vgg,
 }
+# NYUDv2, SIFT Flow and PASCAL-Context: the thesis names no rates, the authors published heavy nets.
+_heavy_long = replace(_heavy_vgg, max_iter=300000)
+for _data in ("siftflow", "context"):
+    for _stride, _rate in (("32", 1e-10), ("16", 1e-12), ("8", 1e-14)):
+        _heavy[f"{_data}-fcn{_stride}s"] = replace(_heavy_long, base_lr=_rate)
+for _net, _rate in (("32s-color", 1e-10), ("32s-color-d", 1e-10), ("32s-hha", 1e-10), ("32s-color-hha", 1e-12),
+                    ("16s-color-hha", 1e-14)):   # the last is unpublished: a hundredth once more
+    _heavy[f"nyud-fcn{_net}"] = replace(_heavy_long, base_lr=_rate)
 
 # ---- tuned ----
 _POLY = dict(power=0.9)
@@ -117,6 +135,7 @@ _small = Training(
 _small_skip = replace(_small, max_iter=500, solver={**_small.solver, "stepsize": 350})
 _tuned = {
     "squeezenet-fcn16s": _squeezenet,
+    "squeezenet-fcn16s-fixed": replace(_squeezenet, rates=Rates(base=0)),
     "squeezenet-fcn8s": replace(_squeezenet, base_lr=7e-4, max_iter=2500),
     "squeezenet-fcn4s": replace(_squeezenet, base_lr=1e-4, max_iter=1000),
     "small-fcn32s": _small,

@@ -5,12 +5,11 @@ It is small enough to train on a CPU.  Layers keep the names of the published Sq
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from caffe import layers as L
 
-from .common import Rates, Skip, class_scores, conv_relu, dense_scores, dropout, max_pool
+from .common import Design, Rates, Skip, conv_relu, dense_scores, dropout, max_pool
 
 MEAN = (104.0, 117.0, 123.0)  # BGR
 WEIGHTS = "squeezenet_v1.1.caffemodel"
@@ -20,9 +19,9 @@ FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 25
 
 
 def net(
-    n: Any, strides: Sequence[int], classes: int, rates: Rates, *, pad: int = 1, dropout_ratio: float = 0.5,
+    n: Any, design: Design, rates: Rates, *, pad: int = 1, dropout_ratio: float = 0.5,
 ) -> None:
-    """Add the net from `n.data` to `n.score`.  `strides` is (16,), (16, 8) or (16, 8, 4).
+    """Add the net from `n.data` to `n.score`.  `design.strides` is (16,), (16, 8) or (16, 8, 4).
 
     `pad` borders the image for conv1; any pad >= 1 lets the scores cover every image of 32 pixels or more
     (with 0, as in the classifier, the last row of some sizes is missed).
@@ -35,15 +34,11 @@ def net(
         top = _fire(n, top, f"fire{index}", squeeze, expand, rates.base)
     if dropout_ratio:
         n.drop9 = top = dropout(top, dropout_ratio)
-    n.score_fr = class_scores(top, classes, rates.score)
-
     skips = [
-        Skip("fire5", n["fire5/concat"], "upscore2"),
-        Skip("fire3", n["fire3/concat"], "upscore_fire5"),
+        Skip("fire5", [("", n["fire5/concat"])], "upscore2"),
+        Skip("fire3", [("", n["fire3/concat"])], "upscore_fire5"),
     ]
-    dense_scores(
-        n, skips[: len(strides) - 1], strides[-1], classes, rates, odd=True, crop_skips=False
-    )
+    dense_scores(n, [("", top)], skips, design, rates, odd=True, crop_skips=False)
 
 
 def _fire(n: Any, bottom: Any, name: str, squeeze: int, expand: int, rate: float) -> Any:

@@ -8,6 +8,7 @@ from .convolutionalize import convolutionalize as convolutionalize
 from .expand_score import expand_score as expand_score
 from .files import read_net as read_net
 from .files import read_weights as read_weights
+from .grow import grow as grow
 from .transplant import Entry as Entry
 from .transplant import Report as Report
 from .transplant import transplant as transplant

@@ -40,6 +40,15 @@ class Report:
     dropped: list[Entry] = field(default_factory=list)
     left_at_filler: list[Entry] = field(default_factory=list)
 
+    def merge(self, other: Report) -> None:
+        """Add what a second `transplant` into the same net did; what either filled is not left at its filler."""
+        first = not (self.copied or self.coerced or self.dropped)
+        self.copied += other.copied
+        self.coerced += other.coerced
+        self.dropped += other.dropped
+        here = set() if first else {(entry.layer, entry.blob) for entry in self.left_at_filler}
+        self.left_at_filler = [entry for entry in other.left_at_filler if first or (entry.layer, entry.blob) in here]
+
     def __str__(self) -> str:
         groups = {"copied": self.copied, "coerced": self.coerced, "dropped": self.dropped,
                   "left at filler": self.left_at_filler}

@@ -30,14 +30,15 @@ _PACKAGES = ("torch", "numpy", "pillow", "protobuf")
 
 @dataclass(frozen=True)
 class Plan:
-    """A run.  `stages` are (net name, iterations) in order; `weights` the file that the first starts from."""
+    """A run.  `stages` are (net name, iterations) in order; `weights` the files that they start from and the run
+    does not make: {net name, or None for the classifier: file, or None to start from fillers}."""
 
     net: str
     recipe: str
     dataset: Any
     data: str
     stages: tuple[tuple[str, int], ...]
-    weights: Path | None
+    weights: dict[str | None, Path | None]
     mean: tuple[float, ...]
     seed: int
     gpu: int | None = None
@@ -51,11 +52,12 @@ class Plan:
 
     def settings(self) -> dict[str, Any]:
         """What decides the result, as plain JSON values: a resumed run must agree in all of it."""
-        weights = self.weights and {"file": self.weights.name, "sha256": sha256(self.weights)}
+        weights = [{"file": path.name, "sha256": sha256(path)} for path in self.weights.values() if path]
         return {
             "net": self.net, "recipe": self.recipe, "data": self.data, "classes": list(self.dataset.classes),
             "train": _digest(self.dataset.ids("train")), "val": _digest(self.dataset.ids("val")),
-            "stages": self.names, "iters": [n for _, n in self.stages], "seed": self.seed, "weights": weights,
+            "stages": self.names, "iters": [n for _, n in self.stages], "seed": self.seed,
+            "weights": weights,
             "mean": list(self.mean),
         }
 
@@ -82,22 +84,34 @@ def make_plan(net: str, data: str | None = None, recipe: str | None = None, stag
     """
     entry = recipe_of(net)
     recipe = recipe or recipes_of(net)[0]
-    all_stages = [name for name, _ in entry.stages]
-    chosen = _choose(all_stages, stages)
+    chosen = _choose(entry.stages, stages)
     counts = _counts(iters, chosen, [training(name, recipe).max_iter for name in chosen])
     named = data or _DATA_NAMES.get(entry.data, entry.data)
     dataset = open_dataset(named)
-    before = all_stages.index(chosen[0])
-    if before:
-        coarser = all_stages[before - 1]
-        source = f"a run of {coarser}: the newest {coarser}_iter_N.caffemodel in its snapshots/"
-        path = find_weights(weights, f"{coarser}.caffemodel", chosen[0], source)
-    else:
-        path = find_weights(weights, entry.weights, chosen[0])
+    files = _weights(chosen, weights, entry.weights)
     if dataset.name != named:
         named = str(Path(named).expanduser().resolve())  # the nets must find the folder from anywhere
-    return Plan(net, recipe, dataset, named, tuple(zip(chosen, counts, strict=True)), path,
+    return Plan(net, recipe, dataset, named, tuple(zip(chosen, counts, strict=True)), files,
                 tuple(FAMILIES[entry.family].MEAN), seed, gpu, val_every, 6 if pictures else 0)
+
+
+def _weights(chosen: Sequence[str], given: str | None, classifier: str | None) -> dict[str | None, Path | None]:
+    """The files of `Plan.weights`; `given` names them with commas between, in the order of their use."""
+    first: dict[str | None, str] = {}   # what is not made in the run -> the stage that needs it first
+    for stage in chosen:
+        for start in recipe_of(stage).starts:
+            if start.net not in chosen:
+                first.setdefault(start.net, stage)
+    names = given.split(",") if given else [None] * len(first)
+    if len(names) != len(first):
+        needs = [name or "the classifier" for name in first]
+        raise RunError("--weights names another number of files than there are starts", found=given,
+                       expected=f"{len(first)}: of {', '.join(needs)}", help="separate them by ','")
+    files: dict[str | None, Path | None] = {}
+    for (net, stage), name in zip(first.items(), names, strict=True):
+        source = f"a run of {net}: the newest {net}_iter_N.caffemodel in its snapshots/" if net else None
+        files[net] = find_weights(name, f"{net}.caffemodel" if net else classifier, stage, source)
+    return files
 
 
 def short(stage: str) -> str:

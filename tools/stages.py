@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import caffe
 from prototxt import build, recipe_of, solver, training
 from prototxt.files import text
-from surgery import check_weights, interp, transplant_weights
+from surgery import Report, check_weights, grow, interp, read_weights, transplant_weights
+from surgery.checks import ZERO_INIT
 from tools.curve import Curve
 from tools.plan import Plan
 from tools.run_folder import RunFolder
@@ -42,7 +44,7 @@ def run_stage(plan: Plan, index: int, folder: RunFolder, curve: Curve, stop: Sto
     else:
         iteration = 0
         say(f"\n{stage}: {end} iterations")
-        initialise(trained.net, stage, _start(plan, index, folder))
+        initialise(trained.net, stage, _starts(plan, index, folder))
     curve.keep(lambda row: row["stage"] != stage or row["iter"] <= iteration)
 
     def scored(at: int, keep: bool = False) -> Scored:
@@ -74,7 +76,7 @@ def write_nets(plan: Plan, index: int, folder: RunFolder) -> None:
         source = dict(module="layers.segdata", layer="SegDataLayer",
                       param_str=dict(data=plan.data, split=kind, seed=plan.seed))
         net = build(stage, kind, classes, None if kind == "deploy" else source, plan.recipe)
-        if index == 0 and plan.weights is None:
+        if not any(path for path, _ in _starts(plan, index, folder)):
             fill(net)
         folder.net(stage, kind).write_text(text(net), encoding="utf-8")
     settings = solver(
@@ -96,25 +98,32 @@ def fill(net: Any) -> None:
             layer.convolution_param.weight_filler.type = "msra"
 
 
-def initialise(net: Any, stage: str, weights: Path | None) -> None:
-    """Weights for a new stage: those of the file, by name, and bilinear upsampling where nothing was copied.
+def initialise(net: Any, stage: str, starts: Sequence[tuple[Path | None, str]]) -> None:
+    """Weights for a new stage: those of the files, by name, and bilinear upsampling where nothing was copied.
 
-    Upsampling that an earlier stage learned is kept.  Prints what was copied, coerced, dropped and left at
-    its filler, and warns of layers that should have got weights.  Raises WeightsError for weights of another
-    net.
+    `starts`: each file, and the suffix of the layers that it is for.  Upsampling that an earlier stage learned
+    is kept.  Prints what was copied, coerced, dropped and left at its filler, and warns of layers that should
+    have got weights.  Raises WeightsError for weights of another net.
     """
-    upscores = list(recipe_of(stage).parts.upscores)
-    report = None
-    if weights is not None:
-        say(f"weights from {weights}")
-        report = transplant_weights(net, weights, print_report=False)
-        say(str(report))
-        left = {entry.layer for entry in report.left_at_filler}
-        upscores = [name for name in upscores if name in left]
+    entry = recipe_of(stage)
+    report = Report()
+    for path, suffix in starts:
+        if path is None:
+            continue
+        say(f"weights from {path}")
+        found = transplant_weights(net, path, suffix, print_report=False)
+        for layer, source in entry.grown.items():
+            grow(net, layer, read_weights(path)[source], found)
+        say(str(found))
+        report.merge(found)
+    left = {item.layer for item in report.left_at_filler}
+    files = any(path for path, _ in starts)
+    upscores = [name for name in entry.parts.upscores if name in left or not files]
     interp(net, upscores)
     if upscores:
         say(f"bilinear: {', '.join(upscores)}")
-    for sentence in check_weights(net, report):
+    keep = (*ZERO_INIT, "scale_*")   # the fixed factors of the skips learned at once
+    for sentence in check_weights(net, report if files else None, keep):
         say(f"warning: {sentence}")
 
 
@@ -123,8 +132,9 @@ def free_memory() -> None:
     gc.collect()
 
 
-def _start(plan: Plan, index: int, folder: RunFolder) -> Path | None:
-    if index == 0:
-        return plan.weights
-    return folder.weights(*plan.stages[index - 1])
-
+def _starts(plan: Plan, index: int, folder: RunFolder) -> list[tuple[Path | None, str]]:
+    """The files that a stage starts from, with the suffix of the layers each is for."""
+    iterations = dict(plan.stages)
+    return [(plan.weights[start.net] if start.net in plan.weights
+             else folder.weights(str(start.net), iterations[str(start.net)]), start.suffix)
+            for start in recipe_of(plan.names[index]).starts]

@@ -39,20 +39,23 @@ DEPLOY = {name: build(name) for name in NETS}
 
 def resized(net, height, width):
     """`net`, a deploy net, for another input size (changed in place)."""
-    net.layer[0].input_param.shape[0].dim[2:] = [height, width]
+    for layer in net.layer:
+        if layer.type == "Input":
+            layer.input_param.shape[0].dim[2:] = [height, width]
     return net
 
 
 @pytest.mark.unit
 @pytest.mark.parametrize("name", NETS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(32, 700), st.integers(32, 700))
 def test_scores_lie_on_the_pixels_of_an_image_of_any_size(name, height, width):
     """`trace` refuses sums of misaligned blobs and crops of more than there is."""
     traces, _ = trace(resized(DEPLOY[name], height, width))
-    score = traces["score"]
-    assert score.shape == (NETS[name].classes, height, width)
-    assert (score.stride, score.centre) == (1, 0)
+    for head in NETS[name].heads:
+        score = traces[f"score{head.suffix}"]
+        assert score.shape == (head.classes, height, width)
+        assert (score.stride, score.centre) == (1, 0)
 
 
 @pytest.mark.unit
@@ -114,14 +117,15 @@ def test_upsampling_kernels_and_strides(name, kernels):
 def test_what_the_recipe_decides_is_in_the_net(name, kind):
     for recipe in recipes_of(name):
         net = layers(build(name, kind, recipe=recipe))
-        loss = net["loss"].loss_param
-        assert (loss.normalize, loss.ignore_label) == (recipe != "heavy", 255)
-        upsampling = [layer.param[0].lr_mult for layer in net.values() if layer.type == "Deconvolution"]
-        assert upsampling[-1] == 0  # to the image: fixed
-        if recipe == "thesis":
-            assert all(upsampling[:-1])  # between skips: learned
-        if recipe == "heavy":
-            assert not any(upsampling)
+        losses = [layer for layer in net.values() if layer.type == "SoftmaxWithLoss"]
+        assert len(losses) == len(NETS[name].heads)
+        assert all((x.loss_param.normalize, x.loss_param.ignore_label) == (recipe != "heavy", 255) for x in losses)
+        assert [x.bottom[1] for x in losses] == [head.label for head in NETS[name].heads]
+        for layer in net.values():
+            if layer.type == "Deconvolution":
+                last = layer.convolution_param.stride[0] == NETS[name].strides[-1]   # to the image: fixed
+                learned = layer.param[0].lr_mult > 0
+                assert learned == (recipe != "heavy" and not last)   # between skips: learned, but by heavy
         for layer in net.values():
             if layer.type == "Convolution":
                 weights, biases = layer.param
@@ -165,13 +169,63 @@ def test_at_once_scales_the_skips_by_fixed_factors():
 
 
 @pytest.mark.unit
+def test_two_streams_meet_in_the_mean_of_their_scores():
+    net = layers(build("nyud-fcn16s-color-hha"))
+    for name, bottoms in (("score_fused", ["score_frcolor", "score_frhha"]),
+                          ("score_pool4_fused", ["score_pool4color", "score_pool4hha"])):
+        assert list(net[name].bottom) == bottoms
+        assert list(net[name].eltwise_param.coeff) == [0.5, 0.5]
+    trunks = [{name.removesuffix(end) for name in net if name.endswith(end) and net[name].type == "Convolution"}
+              for end in ("color", "hha")]
+    assert trunks[0] == trunks[1] and len(trunks[0]) == 13 + 2 + 2
+    assert list(net["score"].bottom) == ["upscore16", "color"]
+
+
+@pytest.mark.unit
+def test_depth_is_a_fourth_channel_of_a_convolution_of_its_own_name():
+    net = layers(build("nyud-fcn32s-color-d", "train"))
+    assert list(net["data"].bottom) == ["color", "depth"] and list(net["conv1_1_bgrd"].bottom) == ["data"]
+    tops = ast.literal_eval(net["color"].python_param.param_str)["tops"]
+    assert tops == ["color", "depth", "label"] == list(net["color"].top)
+    deploy = layers(build("nyud-fcn32s-color-d"))
+    assert [deploy[x].input_param.shape[0].dim[1] for x in ("color", "depth")] == [3, 1]
+    with pytest.raises(NetError, match="heads"):
+        build("nyud-fcn32s-color-d", classes=[3, 4])
+
+
+@pytest.mark.unit
+def test_two_heads_share_the_trunk():
+    net = layers(build("siftflow-fcn16s", "train"))
+    assert list(net["loss"].bottom) == ["score_sem", "sem"] and list(net["loss_geo"].bottom) == ["score_geo", "geo"]
+    for end, classes in (("_sem", 33), ("_geo", 3)):
+        assert list(net[f"score_fr{end}"].bottom) == ["fc7"] and list(net[f"score_pool4{end}"].bottom) == ["pool4"]
+        assert net[f"upscore16{end}"].convolution_param.num_output == classes
+        assert list(net[f"score_pool4{end}c"].crop_param.offset) == [5]
+    fewer = layers(build("siftflow-fcn16s", "train", classes=[4, 2]))
+    assert fewer["score_fr_sem"].convolution_param.num_output == 4
+
+
+@pytest.mark.unit
+def test_what_the_text_compares_the_skips_with():
+    alone = layers(build("fcn16s-pool4"))
+    assert "fc6" not in alone and list(alone["upscore16"].bottom) == ["score_pool4"]
+    assert layers(build("fcn16s-max"))["fuse_pool4"].eltwise_param.operation == 2   # MAX
+    pool5 = layers(build("fcn16s-pool5"))
+    assert pool5["pool5"].pooling_param.stride == 1 and list(pool5["fc6"].convolution_param.kernel_size) == [14]
+    assert "fuse_pool4" not in pool5
+    rates = [solver(name, "thesis", "a", "b", "c").base_lr for name in ("fcn32s", "fcn32s-lower-rate", "fcn16s")]
+    assert rates[1] == rates[2] == pytest.approx(rates[0] / 100)
+
+
+@pytest.mark.unit
 @pytest.mark.parametrize("name", NETS)
 def test_registry_entry_fits_the_net(name):
     entry = NETS[name]
     net = layers(build(name))
-    assert entry.stages[-1][0] == name
-    assert all(NETS[stage].stages == entry.stages[: i + 1] for i, (stage, _) in enumerate(entry.stages))
-    assert entry.classes == DATA[entry.data].classes
+    assert entry.stages[-1] == name
+    assert all(set(NETS[stage].stages) <= set(entry.stages[: i + 1]) for i, stage in enumerate(entry.stages))
+    assert entry.heads == DATA[entry.data].heads
+    assert set(entry.grown) <= set(net)
     deconvolutions = {layer.name for layer in net.values() if layer.type == "Deconvolution"}
     assert set(entry.parts.upscores) == deconvolutions
     unfilled = {

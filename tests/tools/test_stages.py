@@ -19,7 +19,7 @@ def test_fill_lets_a_net_on_a_classifier_train_from_nothing(tmp_path):
     path = tmp_path / "net.prototxt"
     path.write_text(text_format.MessageToString(net))
     built = caffe.Net(str(path), caffe.TEST)
-    initialise(built, "squeezenet-fcn4s", None)
+    initialise(built, "squeezenet-fcn4s", [(None, "")])
     check_weights(built)
     assert built.params["conv1"][0].data.std() > 0
     assert not built.params["score_fr"][0].data.any() and not built.params["score_fire3"][0].data.any()
