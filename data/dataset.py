@@ -27,6 +27,9 @@ class Dataset(ABC):
     """
 
     ignore: ClassVar[int] = 255
+    image_tops: ClassVar[tuple[str, ...]] = ("data",)
+    label_tops: ClassVar[tuple[str, ...]] = ("label",)
+    """What `top` gives: pictures or other measurements of them, and labels, one kind for each task."""
 
     def __init__(self, name: str, root: str | os.PathLike, classes: tuple[str, ...]) -> None:
         self.name = name
@@ -56,6 +59,16 @@ class Dataset(ABC):
     def label(self, picture: str) -> NDArray[np.uint8]:
         """The labels as H x W uint8 class indices, `ignore` for void.  Not checked against `classes`."""
         return read_indices(self.label_path(picture))
+
+    def top(self, picture: str, name: str) -> NDArray:
+        """What a net reads: a top of `image_tops` as H x W x channels (colours as BGR), of `label_tops` as H x W."""
+        if name in self.label_tops:
+            return self.label(picture)
+        return self.image(picture)[:, :, ::-1]
+
+    def classes_of(self, label: str) -> tuple[str, ...]:
+        """The class names of a top of `label_tops`."""
+        return self.classes
 
     @cached_property
     def palette(self) -> NDArray[np.uint8]:

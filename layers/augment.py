@@ -1,6 +1,6 @@
 """Mirroring, scaling, jitter and cropping of an image together with its labels (thesis, section 3.3.11).
 
-Images are C x H x W float32 with the mean subtracted, labels H x W uint8, so what is shifted in from outside
+Images are C x H x W float32 with the mean subtracted, labels ... x H x W uint8, so what is shifted in from outside
 is 0 (the mean) in the image and 255 (void) in the labels: it counts nowhere.
 """
 
@@ -36,11 +36,11 @@ class Augmentation:
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """The changed pair; all random numbers come from `draw`."""
         if self.mirror and draw.integers(2):
-            image, label = image[:, :, ::-1], label[:, ::-1]
+            image, label = image[..., ::-1], label[..., ::-1]
         if self.scale is not None:
             low, high = np.log(self.scale)
             image, label = rescale(image, label, float(np.exp(draw.uniform(low, high))))
-        height, width = label.shape
+        height, width = label.shape[-2:]
         if self.jitter:
             down, right = (int(n) for n in draw.integers(-self.jitter, self.jitter + 1, size=2))
             image, label = window(image, label, down, right, height, width)
@@ -63,13 +63,13 @@ def window(
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """The `height` x `width` window whose corner is at (top, left); outside the picture it is 0 and void."""
     out_image = np.zeros((image.shape[0], height, width), np.float32)
-    out_label = np.full((height, width), VOID, np.uint8)
-    y0, y1 = max(top, 0), min(top + height, label.shape[0])
-    x0, x1 = max(left, 0), min(left + width, label.shape[1])
+    out_label = np.full((*label.shape[:-2], height, width), VOID, np.uint8)
+    y0, y1 = max(top, 0), min(top + height, label.shape[-2])
+    x0, x1 = max(left, 0), min(left + width, label.shape[-1])
     if y0 < y1 and x0 < x1:
         to = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
         out_image[(slice(None), *to)] = image[:, y0:y1, x0:x1]
-        out_label[to] = label[y0:y1, x0:x1]
+        out_label[(..., *to)] = label[..., y0:y1, x0:x1]
     return out_image, out_label
 
 
@@ -77,12 +77,12 @@ def rescale(
     image: NDArray[np.float32], label: NDArray[np.uint8], factor: float
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Both resized by `factor`, at least one pixel each way."""
-    height, width = (max(1, round(n * factor)) for n in label.shape)
-    planes = [
-        np.asarray(
-            Image.fromarray(np.ascontiguousarray(plane)).resize((width, height), Image.Resampling.BILINEAR)
-        )
-        for plane in image
-    ]
-    small = Image.fromarray(np.ascontiguousarray(label)).resize((width, height), Image.Resampling.NEAREST)
-    return np.stack(planes), np.asarray(small)
+    height, width = (max(1, round(n * factor)) for n in label.shape[-2:])
+    def resized(planes: NDArray, how: Image.Resampling) -> NDArray:
+        out = np.empty((*planes.shape[:-2], height, width), planes.dtype)
+        for index in np.ndindex(planes.shape[:-2]):
+            plane = Image.fromarray(np.ascontiguousarray(planes[index]))
+            out[index] = np.asarray(plane.resize((width, height), how))
+        return out
+
+    return resized(image, Image.Resampling.BILINEAR), resized(label, Image.Resampling.NEAREST)

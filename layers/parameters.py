@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from layers.errors import LayerError
 
 
@@ -46,10 +48,10 @@ def _parse(text: str, layer: str) -> dict[str, Any]:
         return {}
     try:
         params = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             params = ast.literal_eval(text.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:   # TypeError: {[]: 1}
             raise LayerError(
                 f"param_str is neither a Python literal nor JSON ({error})",
                 layer=layer,
@@ -90,6 +92,25 @@ class Reader:
         if not isinstance(value, str) or not value:
             raise self._wrong(key, "a text that is not empty")
         return value
+
+    def texts(self, key: str, default: tuple[str, ...]) -> list[str]:
+        value = self._params.get(key, default)
+        if not isinstance(value, (list, tuple)) or not value or not all(isinstance(v, str) for v in value):
+            raise self._wrong(key, "a list of names")
+        return list(value)
+
+    def means(self, key: str, names: list[str], default: tuple[float, ...]) -> dict[str, np.ndarray]:
+        """What to subtract from each of the tops `names`: a number per channel, or {top: such numbers}."""
+        value = self._params.get(key, default)
+        each = value if isinstance(value, dict) else dict.fromkeys(names, value)
+        expected = "three numbers: blue, green, red" if len(names) == 1 else "{top: a number for each channel}"
+        if set(each) != set(names):
+            raise self._wrong(key, expected)
+        for numbers in each.values():
+            listed = isinstance(numbers, (list, tuple)) and len(numbers) in (1, 3)
+            if not listed or not all(map(_is_number, numbers)):
+                raise self._wrong(key, expected)
+        return {name: np.array(numbers, np.float32) for name, numbers in each.items()}
 
     def flag(self, key: str, default: bool) -> bool:
         value = self._params.get(key, default)

@@ -1,4 +1,4 @@
-"""Data layers for segmentation: the tops are one batch of images and one of labels, read from a data set.
+"""Data layers for segmentation: the tops are a batch of images and one of labels, read from a data set.
 
     layer {
       name: "data"  type: "Python"  top: "data"  top: "label"
@@ -9,7 +9,8 @@
     }
 
 `data` is batch x 3 x height x width, BGR minus the mean; `label` is batch x 1 x height x width, class indices
-with 255 for void. docs/data.md lists the keys.
+with 255 for void. Data sets with depth or with several kinds of labels have other tops, named by the key `tops`.
+docs/data.md lists the keys.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ ILSVRC_MEAN = (
 
 _COMMON = (
     "split",
+    "tops",
     "mean",
     "random",
     "seed",
@@ -52,14 +54,14 @@ _COMMON = (
     "cache",
 )
 
-Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
+Batch = list[NDArray[np.float32]]   # one array per top
 
 
 class SegDataLayer(caffe.Layer):
     """Images and labels of any data set that `data.open_dataset` opens.
 
-    Keys of param_str: data (name or folder) and split are needed; mean, random, seed, batch, mirror, jitter,
-    crop, scale, classes, cache are not. The next batch loads in a background thread while the net computes.
+    Keys of param_str: data (name or folder) and split are needed; tops, mean, random, seed, batch, mirror,
+    jitter, crop, scale, classes, cache are not. The next batch loads in a background thread while the net computes.
     Errors: LayerError for a wrong prototxt, DataError (with the file's name) for a wrong data set.
     """
 
@@ -74,20 +76,10 @@ class SegDataLayer(caffe.Layer):
                 found=f"{len(bottom)} bottoms",
                 help="remove the lines 'bottom:' of this layer",
             )
-        if len(top) != 2:
-            raise LayerError(
-                "a segmentation data layer has two tops, data and label",
-                layer=layer,
-                found=f"{len(top)} tops",
-                help='write top: "data" top: "label"',
-            )
         keys = self.own_keys + _COMMON
         params = read_params(self.param_str, layer, keys, (self.own_keys[0], "split"))
         read = Reader(params, layer)
         self.split = read.text("split")
-        self.mean = np.array(
-            read.numbers("mean", ILSVRC_MEAN, 3, "three numbers: blue, green, red"), np.float32
-        )
         seed = read.whole_or_none("seed", 0)
         self.seed = (0 if "seed" not in params else _fresh_seed()) if seed is None else seed
         self.batch = read.whole("batch", 1, 1)
@@ -99,7 +91,10 @@ class SegDataLayer(caffe.Layer):
             centre=self.phase == caffe.TEST,
         )
         self.dataset = self._open(read)
-        self.classes = read.whole("classes", len(self.dataset.classes), 1)
+        self._read_tops(read, len(top))
+        first = len(self.dataset.classes_of(self.labels[0])) if self.labels else 1
+        self.classes = {label: len(self.dataset.classes_of(label)) for label in self.labels}
+        self.classes.update(dict.fromkeys(self.labels[:1], read.whole("classes", first, 1)))
         self.pictures = self._pictures()
         if not self.pictures:
             raise DataError(
@@ -107,7 +102,7 @@ class SegDataLayer(caffe.Layer):
                 file=self.dataset.root,
                 help="write one picture id per line into its list",
             )
-        self._cache: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = {}
+        self._cache: dict[str, list[NDArray]] = {}
         self._cache_left = int(read.number("cache", 512, 0) * 2**20)
         self._rank, self._ranks = self._place()
         self._order = Order(len(self.pictures), self.seed, self._random(read))
@@ -155,6 +150,26 @@ class SegDataLayer(caffe.Layer):
         self._ready = None
         self._prefetch.start(self._position)
 
+    def _read_tops(self, read: Reader, count: int) -> None:
+        """Which tops of the data set are read, images before labels, and the mean of each image."""
+        layer, known = self._layer_name(), [*self.dataset.image_tops, *self.dataset.label_tops]
+        names = read.texts("tops", (self.dataset.image_tops[0], self.dataset.label_tops[0]))
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise LayerError(
+                f"data set '{self.dataset.name}' has no top {unknown[0]!r}", layer=layer, expected=", ".join(known),
+                help="correct 'tops' in param_str, or give a data set that has them",
+            )
+        if count != len(names):
+            raise LayerError(
+                f"the layer gives {len(names)} tops: {', '.join(names)}", layer=layer, found=f"{count} tops",
+                help="write as many lines top: \"...\", or list others in 'tops' of param_str",
+            )
+        self.top_names = names
+        self.images = [name for name in names if name in self.dataset.image_tops]
+        self.labels = [name for name in names if name in self.dataset.label_tops]
+        self.means = read.means("mean", self.images, ILSVRC_MEAN)
+
     # What the layers below do in their own way.
 
     def _open(self, read: Reader) -> Dataset:
@@ -183,36 +198,41 @@ class SegDataLayer(caffe.Layer):
 
     def _load_batch(self, position: int) -> Batch:
         first = position + self._rank * self.batch
-        pairs = [self._load(first + i) for i in range(self.batch)]
-        sizes = {label.shape for _, _, label in pairs}
+        loaded = [self._load(first + i) for i in range(self.batch)]
+        sizes = {tops[0].shape[-2:] for _, tops in loaded}
         if len(sizes) > 1:
-            different = next(p for p in pairs if p[2].shape != pairs[0][2].shape)
+            different = next(p for p in loaded if p[1][0].shape != loaded[0][1][0].shape)
             raise DataError(
                 f"pictures of different sizes in one batch of {self.batch}",
                 file=self.dataset.image_path(different[0]),
                 layer=self._layer_name(),
-                found="{}x{} beside {}x{} (height x width)".format(*different[2].shape, *pairs[0][2].shape),
+                found="{}x{} beside {}x{} (height x width)".format(
+                    *different[1][0].shape[-2:], *loaded[0][1][0].shape[-2:]),
                 help="set 'batch': 1 (and iter_size in the solver), or 'crop': [height, width]",
             )
-        images = np.stack([image for _, image, _ in pairs])
-        labels = np.stack([label for _, _, label in pairs])[:, None].astype(np.float32)
-        return images, labels
+        return [np.stack([tops[i] for _, tops in loaded]) for i in range(len(self.top_names))]
 
-    def _load(self, position: int) -> tuple[str, NDArray[np.float32], NDArray[np.uint8]]:
+    def _load(self, position: int) -> tuple[str, list[NDArray[np.float32]]]:
+        """The picture's name and its tops, C x H x W each, labels with one channel."""
         epoch, index = self._order.at(position)
         picture = self.pictures[index]
-        rgb, label = self._pair(picture)
-        image = rgb[:, :, ::-1].astype(np.float32)
-        image -= self.mean
-        chw = np.ascontiguousarray(image.transpose(2, 0, 1))
-        return picture, *self.augmentation.apply(chw, label, self._order.generator(epoch, index))
+        read = dict(zip(self.top_names, self._read(picture), strict=True))
+        planes = [(read[name].astype(np.float32) - self.means[name]).transpose(2, 0, 1) for name in self.images]
+        labels = [read[name] for name in self.labels]
+        image = np.concatenate(planes) if planes else np.zeros((0, *labels[0].shape), np.float32)
+        label = np.stack(labels) if labels else np.zeros((0, *image.shape[1:]), np.uint8)
+        image, label = self.augmentation.apply(image, label, self._order.generator(epoch, index))
+        cuts = np.cumsum([len(plane) for plane in planes])[:-1]
+        out = dict(zip(self.images, np.split(image, cuts), strict=True)) if planes else {}
+        out.update({name: label[i : i + 1].astype(np.float32) for i, name in enumerate(self.labels)})
+        return picture, [out[name] for name in self.top_names]
 
-    def _pair(self, picture: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The decoded and checked pair, from memory where it has been kept."""
+    def _read(self, picture: str) -> list[NDArray]:
+        """The decoded and checked tops, H x W x C and H x W, from memory where they have been kept."""
         if picture in self._cache:
             return self._cache[picture]
         try:
-            image, label = self.dataset.image(picture), self.dataset.label(picture)
+            tops = [self.dataset.top(picture, name) for name in self.top_names]
         except DataError:
             raise
         except Exception as error:  # whatever a decoder raises, the user needs the file's name
@@ -222,34 +242,38 @@ class SegDataLayer(caffe.Layer):
                 layer=self._layer_name(),
                 help="look at the file; `python tools/check_data.py` reads all of them",
             ) from error
-        self._check(picture, image, label)
-        size = image.nbytes + label.nbytes
+        self._check(picture, tops)
+        size = sum(top.nbytes for top in tops)
         if size <= self._cache_left:
             self._cache_left -= size
-            self._cache[picture] = (image, label)
-        return image, label
+            self._cache[picture] = tops
+        return tops
 
-    def _check(self, picture: str, image: NDArray[np.uint8], label: NDArray[np.uint8]) -> None:
-        """DataError unless the pair has one size and only labels that the loss can take."""
+    def _check(self, picture: str, tops: list[NDArray]) -> None:
+        """DataError unless all tops have one size and labels are only what the loss can take."""
         path = self.dataset.label_path(picture)
-        if image.shape[:2] != label.shape:
-            raise DataError(
-                "image and labels differ in size",
-                file=path,
-                layer=self._layer_name(),
-                found="labels {}x{}, image {}x{}".format(*label.shape, *image.shape[:2]),
-                help="`python tools/check_data.py` lists every such file",
-            )
-        wrong = label[(label >= self.classes) & (label != self.dataset.ignore)]
-        if wrong.size:
-            raise DataError(
-                "label out of range",
-                file=path,
-                layer=self._layer_name(),
-                found=f"value {wrong[0]} ({wrong.size} pixels are out of range)",
-                expected=f"0..{self.classes - 1} for {self.classes} classes, {self.dataset.ignore} for void",
-                help="correct the labels, or 'classes' in param_str and num_output of the score layers",
-            )
+        for name, top in zip(self.top_names, tops, strict=True):
+            if top.shape[:2] != tops[0].shape[:2]:
+                raise DataError(
+                    "image and labels differ in size",
+                    file=path,
+                    layer=self._layer_name(),
+                    found="{} {}x{}, {} {}x{}".format(name, *top.shape[:2], self.top_names[0], *tops[0].shape[:2]),
+                    help="`python tools/check_data.py` lists every such file",
+                )
+            if name not in self.classes:
+                continue
+            classes = self.classes[name]
+            wrong = top[(top >= classes) & (top != self.dataset.ignore)]
+            if wrong.size:
+                raise DataError(
+                    "label out of range",
+                    file=path,
+                    layer=self._layer_name(),
+                    found=f"value {wrong[0]} ({wrong.size} pixels are out of range)",
+                    expected=f"0..{classes - 1} for {classes} classes, {self.dataset.ignore} for void",
+                    help="correct the labels, or 'classes' in param_str and num_output of the score layers",
+                )
 
 
 class _FcnLayer(SegDataLayer):

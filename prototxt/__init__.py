@@ -8,6 +8,7 @@ from .registry import Parts as Parts
 from .registry import Recipe as Recipe
 from .registry import build as build
 from .registry import data_layer as data_layer
+from .registry import feeds as feeds
 from .registry import recipe_of as recipe_of
 from .registry import solver as solver
 from .solvers import RECIPES as RECIPES

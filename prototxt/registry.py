@@ -235,13 +235,21 @@ def _with_classes(entry: Recipe, classes: int | Sequence[int] | None) -> tuple[H
     return tuple(replace(head, classes=count) for head, count in zip(entry.heads, counts, strict=True))
 
 
+def feeds(name: str) -> dict[str, tuple[str, tuple[float, ...]]]:
+    """What the inputs of a deploy net take: {blob: (top of the data set, its mean per channel)}."""
+    entry = recipe_of(name)
+    means = DATA[entry.data].means
+    return {blob: (top, tuple(means.get(top, FAMILIES[entry.family].MEAN)))
+            for top, blob in common.data_tops(entry.streams).items()}
+
+
 def _tops(entry: Recipe) -> dict[str, Any]:
     """What a data layer's param_str says of its tops: `mean`, and `tops` where they are not image and labels."""
-    names = list(common.data_tops(entry.streams))
-    means = {top: DATA[entry.data].means.get(top, FAMILIES[entry.family].MEAN) for top in names}
-    mean: Any = means[names[0]] if len(names) == 1 else means
+    means = dict(feeds(entry.name).values())
+    mean: Any = next(iter(means.values())) if len(means) == 1 else means
     labels = [head.label for head in entry.heads]
-    return {"mean": mean} if (names, labels) == (["data"], ["label"]) else {"mean": mean, "tops": names + labels}
+    usual = (list(means), labels) == (["data"], ["label"])
+    return {"mean": mean} if usual else {"mean": mean, "tops": [*means, *labels]}
 
 
 def solver(

@@ -15,10 +15,10 @@ from typing import Any
 
 import caffe
 from data import open_dataset
-from prototxt import recipe_of, training
-from prototxt.registry import FAMILIES
+from prototxt import DATA, feeds, recipe_of, training
 from prototxt.solvers import recipes_of
 from tools.errors import RunError
+from tools.predict import Feed
 from tools.run_folder import sha256
 from tools.weights import find_weights
 
@@ -31,7 +31,8 @@ _PACKAGES = ("torch", "numpy", "pillow", "protobuf")
 @dataclass(frozen=True)
 class Plan:
     """A run.  `stages` are (net name, iterations) in order; `weights` the files that they start from and the run
-    does not make: {net name, or None for the classifier: file, or None to start from fillers}."""
+    does not make: {net name, or None for the classifier: file, or None to start from fillers}; `splits` the
+    splits of the data set that "train" and "val" stand for."""
 
     net: str
     recipe: str
@@ -39,7 +40,7 @@ class Plan:
     data: str
     stages: tuple[tuple[str, int], ...]
     weights: dict[str | None, Path | None]
-    mean: tuple[float, ...]
+    splits: dict[str, str]
     seed: int
     gpu: int | None = None
     val_every: int | None = None
@@ -50,15 +51,20 @@ class Plan:
         """The net names of the stages."""
         return [name for name, _ in self.stages]
 
+    def ids(self, kind: str) -> list[str]:
+        """The pictures to "train" on, or to validate ("val")."""
+        ids: list[str] = self.dataset.ids(self.splits[kind])
+        return ids
+
     def settings(self) -> dict[str, Any]:
         """What decides the result, as plain JSON values: a resumed run must agree in all of it."""
         weights = [{"file": path.name, "sha256": sha256(path)} for path in self.weights.values() if path]
         return {
             "net": self.net, "recipe": self.recipe, "data": self.data, "classes": list(self.dataset.classes),
-            "train": _digest(self.dataset.ids("train")), "val": _digest(self.dataset.ids("val")),
+            "train": _digest(self.ids("train")), "val": _digest(self.ids("val")),
             "stages": self.names, "iters": [n for _, n in self.stages], "seed": self.seed,
             "weights": weights,
-            "mean": list(self.mean),
+            "feeds": {blob: [feed.top, *feed.mean] for blob, feed in feeds_of(self.net).items()},
         }
 
     def palette(self) -> list[list[int]]:
@@ -92,7 +98,18 @@ def make_plan(net: str, data: str | None = None, recipe: str | None = None, stag
     if dataset.name != named:
         named = str(Path(named).expanduser().resolve())  # the nets must find the folder from anywhere
     return Plan(net, recipe, dataset, named, tuple(zip(chosen, counts, strict=True)), files,
-                tuple(FAMILIES[entry.family].MEAN), seed, gpu, val_every, 6 if pictures else 0)
+                _splits(entry.data, dataset), seed, gpu, val_every, 6 if pictures else 0)
+
+
+def feeds_of(net: str) -> dict[str, Feed]:
+    """What the inputs of a net take from its data set."""
+    return {blob: Feed(*feed) for blob, feed in feeds(net).items()}
+
+
+def _splits(data: str, dataset: Any) -> dict[str, str]:
+    """The splits of the net's own data set where this one has them, else train and val."""
+    own = {"train": DATA[data].train, "val": DATA[data].val}
+    return own if set(own.values()) <= set(dataset.splits()) else {"train": "train", "val": "val"}
 
 
 def _weights(chosen: Sequence[str], given: str | None, classifier: str | None) -> dict[str | None, Path | None]:

@@ -45,11 +45,13 @@ def run(given: argparse.Namespace) -> None:
         raise RunError("--batch must be at least 1", found=given.batch, help="8 is the default")
     dataset = open_dataset(named)
     choose_device(given.gpu)
-    found = score(trained.load(), dataset, given.split, given.save_predictions, mean=trained.mean,
+    found = score(trained.load(), dataset, given.split, given.save_predictions, feeds=trained.feeds,
                   batch=given.batch, present_only=given.present_only)
     name = trained.weights.stem
-    records = {name: found.record(dataset.classes)}
+    records = {name: found.record(dataset)}
     print(full_text(records, f"{dataset.name} {given.split}, {found.images} images, {found.seconds:.1f} s"))
+    if warning := found.warning(dataset.classes):
+        print(f"warning: {warning}", file=sys.stderr)
     if found.loss is not None:
         print(f"loss {found.loss:.6g}")
     for path, text in ((given.json, to_json), (given.csv, to_csv)):

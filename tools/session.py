@@ -14,20 +14,26 @@ import numpy as np
 import caffe
 from surgery import transplant_weights
 from tools.errors import RunError
-from tools.plan import short
+from tools.plan import feeds_of, short
+from tools.predict import Feed
 from tools.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A net's files and what goes with it: mean (BGR), and where known class names, data set and palette."""
+    """A net's files and what goes with it: what its inputs take, and where known class names, data set, palette."""
 
     net: Path
     weights: Path
-    mean: tuple[float, ...]
+    feeds: dict[str, Feed]
     classes: tuple[str, ...] | None = None
     data: str | None = None
     palette: np.ndarray | None = None
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """The mean (BGR) of a net that takes images in `data`."""
+        return self.feeds["data"].mean if "data" in self.feeds else (0.0, 0.0, 0.0)
 
     def load(self) -> Any:
         """The caffe.Net in test phase.
@@ -71,7 +77,8 @@ def trained_net(given: argparse.Namespace) -> Trained:
     for path in (given.net, given.weights):
         if not Path(path).is_file():
             raise RunError("there is no such file", file=path, help="check the path")
-    return Trained(Path(given.net), Path(given.weights), mean or (104.00699, 116.66877, 122.67892))
+    return Trained(Path(given.net), Path(given.weights),
+                   {"data": Feed("data", mean or (104.00699, 116.66877, 122.67892))})
 
 
 def of_run(
@@ -88,8 +95,11 @@ def of_run(
                        help="go on with it: tools/solve.py --resume")
     stage = names[stage] if stage else list(records)[-1]
     settings = config["settings"]
+    feeds = feeds_of(stage)
+    if mean is not None:
+        feeds = {blob: Feed(feed.top, tuple(mean)) for blob, feed in feeds.items()}
     return Trained(folder.net(stage, "deploy"), folder.root / records[stage]["weights"],
-                   tuple(mean or settings["mean"]), tuple(settings["classes"]), settings["data"],
+                   feeds, tuple(settings["classes"]), settings["data"],
                    np.array(config["palette"], np.uint8))
 
 

@@ -48,7 +48,7 @@ def solve(plan: Plan, folder: RunFolder, resume: bool = False, command: str = ""
                 + "\n  ".join(changed))
         curve = Curve(folder.curve)
         records = folder.read_json(folder.scores("json")) or {}
-        pictured = spread(plan.dataset.ids("val"), plan.pictured)
+        pictured = spread(plan.ids("val"), plan.pictured)
         left = [index for index, stage in enumerate(plan.names) if stage not in records]
         for index in left:
             records[plan.names[index]] = run_stage(plan, index, folder, curve, stop, pictured)

@@ -13,7 +13,7 @@ from prototxt.files import text
 from surgery import Report, check_weights, grow, interp, read_weights, transplant_weights
 from surgery.checks import ZERO_INIT
 from tools.curve import Curve
-from tools.plan import Plan
+from tools.plan import Plan, feeds_of
 from tools.run_folder import RunFolder
 from tools.run_log import say
 from tools.scoring import Scored, score
@@ -49,10 +49,13 @@ def run_stage(plan: Plan, index: int, folder: RunFolder, curve: Curve, stop: Sto
 
     def scored(at: int, keep: bool = False) -> Scored:
         kept_in = folder.predictions / stage if keep else None
-        found = score(deploy, plan.dataset, "val", kept_in, mean=plan.mean, save=pictured, stop=stop.check)
+        found = score(deploy, plan.dataset, plan.splits["val"], kept_in, feeds=feeds_of(stage), save=pictured,
+                      stop=stop.check)
         curve.append(stage=stage, iter=at, kind="val", **found.metrics.four())
         say(f"{stage} {at}/{end}  val mean IU {100 * found.metrics.mean_iu:.1f}  pixel acc. "
             f"{100 * found.metrics.pixel_acc:.1f}  ({found.seconds:.1f} s)")
+        if warning := found.warning(plan.dataset.classes):
+            say(f"warning: {warning}")
         return found
 
     plain = training(stage, plan.recipe)
@@ -63,7 +66,7 @@ def run_stage(plan: Plan, index: int, folder: RunFolder, curve: Curve, stop: Sto
         trained.snapshot()
     folder.prune(stage, keep=1)
     curve.keep(lambda row: (row["stage"], row["iter"], row["kind"]) != (stage, end, "val"))
-    record = scored(end, keep=bool(pictured)).record(plan.dataset.classes)
+    record = scored(end, keep=bool(pictured)).record(plan.dataset)
     weights = folder.weights(stage, end).relative_to(folder.root).as_posix()
     return {"iterations": end, "train_seconds": round(loop.seconds, 2), "weights": weights, **record}
 
@@ -71,10 +74,10 @@ def run_stage(plan: Plan, index: int, folder: RunFolder, curve: Curve, stop: Sto
 def write_nets(plan: Plan, index: int, folder: RunFolder) -> None:
     """The stage's train, val, deploy and solver prototxts, for the classes of the data set."""
     stage, end = plan.stages[index]
-    classes = len(plan.dataset.classes)
+    classes = [len(plan.dataset.classes_of(label)) for label in plan.dataset.label_tops]
     for kind in ("train", "val", "deploy"):
         source = dict(module="layers.segdata", layer="SegDataLayer",
-                      param_str=dict(data=plan.data, split=kind, seed=plan.seed))
+                      param_str=dict(data=plan.data, split=plan.splits.get(kind, ""), seed=plan.seed))
         net = build(stage, kind, classes, None if kind == "deploy" else source, plan.recipe)
         if not any(path for path, _ in _starts(plan, index, folder)):
             fill(net)

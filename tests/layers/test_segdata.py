@@ -9,7 +9,7 @@ import scipy.io
 from PIL import Image
 
 import caffe
-from data import DataError
+from data import DataError, Dataset
 from data.palette import write_indexed_png
 from layers.errors import LayerError
 from layers.segdata import ILSVRC_MEAN, SBDDSegDataLayer, SegDataLayer, VOCSegDataLayer
@@ -209,7 +209,7 @@ def test_damaged_picture_is_named_in_forward(six, driver):
 def test_size_mismatch_is_named(six, driver):
     root, _ = six
     Image.new("RGB", (5, 5)).save(root / "JPEGImages/v0.png")
-    with pytest.raises(DataError, match=r"v0\.png: .*labels 10x14, image 5x5"):
+    with pytest.raises(DataError, match=r"v0\.png: .*label 10x14, data 5x5"):
         driver(SegDataLayer, {"data": str(root), "split": "val"})
 
 
@@ -228,7 +228,7 @@ def test_wrong_bottoms_tops_keys(six, driver):
     params = {"data": str(six[0]), "split": "val"}
     with pytest.raises(LayerError, match="no bottom .*found 1 bottoms"):
         driver(SegDataLayer, params, bottoms=1)
-    with pytest.raises(LayerError, match="two tops.*found 1 tops"):
+    with pytest.raises(LayerError, match="gives 2 tops.*found 1 tops"):
         driver(SegDataLayer, params, tops=1)
     with pytest.raises(LayerError, match="did you mean 'mirror'"):
         driver(SegDataLayer, {**params, "miror": True})
@@ -290,3 +290,63 @@ def test_public_module_name_is_found(monkeypatch):
 
     monkeypatch.syspath_prepend(str(Path(layers.__file__).parent))
     assert importlib.import_module("voc_layers").VOCSegDataLayer is VOCSegDataLayer
+
+
+class TwoTasks(Dataset):
+    """Colour, depth and two kinds of labels, each a function of the position, in memory."""
+
+    image_tops, label_tops = ("color", "depth"), ("sem", "geo")
+
+    def __init__(self):
+        super().__init__("two", "two", ("a", "b", "c"))
+
+    def splits(self):
+        return ("train",)
+
+    def ids(self, split):
+        return ["p"]
+
+    def image_path(self, picture):
+        return self.root / picture
+
+    label_path = image_path
+
+    def top(self, picture, name):
+        rows, columns = np.mgrid[:6, :8].astype(np.uint8)
+        return {"color": np.stack([rows, columns, rows + columns], 2), "depth": (rows * 2.0)[..., None],
+                "sem": columns % 3, "geo": rows % 2}[name]
+
+    def classes_of(self, label):
+        return self.classes if label == "sem" else ("up", "down")
+
+
+def test_depth_and_two_kinds_of_labels_move_together(driver, monkeypatch):
+    monkeypatch.setattr("layers.segdata.open_dataset", lambda name: TwoTasks())
+    params = {"data": "two", "split": "train", "tops": ["color", "depth", "sem", "geo"], "mirror": True, "jitter": 2,
+              "seed": 3, "mean": {"color": (1, 2, 3), "depth": (5,)}}
+    layer = driver(SegDataLayer, params, tops=4)
+    mirrored = set()
+    for _ in range(12):
+        color, depth, sem, geo = (np.array(top) for top in layer.forward())
+        assert [x.shape for x in (color, depth, sem, geo)] == [(1, n, 6, 8) for n in (3, 1, 1, 1)]
+        seen = sem[0, 0] != 255
+        assert np.array_equal(seen, geo[0, 0] != 255)
+        rows, columns = color[0, 0][seen] + 1, color[0, 1][seen] + 2
+        assert np.array_equal(depth[0, 0][seen] + 5, 2 * rows) and np.array_equal(sem[0, 0][seen], columns % 3)
+        assert np.array_equal(geo[0, 0][seen], rows % 2)
+        assert not color[0][:, ~seen].any() and not depth[0][:, ~seen].any()
+        inside = np.argwhere(seen)
+        mirrored.add(bool(columns[0] > columns[-1]) if len(set(inside[:, 0])) == 1 else bool(
+            color[0, 1][tuple(inside[0])] > color[0, 1][tuple(inside[0] + (0, 1))]))
+    assert mirrored == {False, True}
+
+
+@pytest.mark.parametrize(("more", "words"), [
+    ({"tops": ["color", "nothing"]}, "no top 'nothing'"),
+    ({"tops": ["color", "depth", "sem"], "mean": (1, 2, 3)}, "'mean' has a wrong value|gives 3 tops"),
+    ({"tops": "color"}, "'tops' has a wrong value"),
+])
+def test_tops_that_are_not_there(driver, monkeypatch, more, words):
+    monkeypatch.setattr("layers.segdata.open_dataset", lambda name: TwoTasks())
+    with pytest.raises(LayerError, match=words):
+        driver(SegDataLayer, {"data": "two", "split": "train", **more}, tops=2)

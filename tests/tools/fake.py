@@ -24,6 +24,7 @@ class FakeSet:
 
     name, root, ignore = "fake", Path("fake"), 255
     classes = ("a", "b", "c")
+    image_tops, label_tops = ("data",), ("label",)
     palette = voc_palette()
 
     def __init__(self, sizes):
@@ -43,6 +44,12 @@ class FakeSet:
 
     def label(self, picture):
         return self.pictures[picture][:, :, 0]
+
+    def top(self, picture, name):
+        return self.label(picture) if name == "label" else self.image(picture)[:, :, ::-1]
+
+    def classes_of(self, label):
+        return self.classes
 
     def label_path(self, picture):
         return self.root / f"{picture}.png"

@@ -20,8 +20,8 @@ def test_to_blob_is_bgr_minus_mean():
 
 
 def test_batches_break_at_size_and_shape():
-    shapes = [(2, 2, 3)] * 5 + [(3, 2, 3)] + [(2, 2, 3)]
-    images = [(k, np.zeros(shape)) for k, shape in enumerate(shapes)]
+    shapes = [(3, 2, 2)] * 5 + [(3, 3, 2)] + [(3, 2, 2)]
+    images = [(k, {"data": np.zeros(shape)}) for k, shape in enumerate(shapes)]
     assert [keys for keys, _ in predict.batches(images, 2)] == [[0, 1], [2, 3], [4], [5], [6]]
     assert list(predict.batches([], 2)) == []
 

@@ -59,13 +59,13 @@ def test_net_with_its_own_data_layer():
     found = score(SelfFedNet(dataset), dataset, progress=False)
     assert found.metrics.mean_iu == 1
     assert found.loss == pytest.approx(1.5)
-    assert found.record(dataset.classes)["images"] == 2
+    assert found.record(dataset)["images"] == 2
 
 
 def test_batches_of_the_net_must_fit_the_split():
     dataset = FakeSet([(4, 4)] * 3)
     net = SelfFedNet(dataset)
-    net.blobs["data"].reshape(2, 3, 4, 4)
+    net.blobs["label"].reshape(2, 1, 4, 4)
     with pytest.raises(RunError, match="found batches of 2, expected a divisor of its 3 images"):
         score(net, dataset, progress=False)
 
