@@ -39,7 +39,7 @@ _HOME = {   # public name -> the module it comes from
     "AdaDeltaSolver": "solvers.solver", "AdamSolver": "solvers.solver", "get_solver": "solvers.solver",
     "NetSpec": "net_spec", "to_proto": "net_spec",
     "Classifier": "classifier", "Detector": "detector",
-    "init_log": "glog", "log": "glog",
+    "init_log": "glog", "log": "glog", "NCCL": "parallel", "Timer": "inspect.timing",
 }
 _MODULES = ("io", "proto", "layers", "params", "net_spec", "coord_map")
 
@@ -55,12 +55,14 @@ if TYPE_CHECKING:
     from .detector import Detector as Detector
     from .glog import init_log as init_log
     from .glog import log as log
+    from .inspect.timing import Timer as Timer
     from .layer import Layer as Layer
     from .layer import layer_type_list as layer_type_list
     from .layer import register as register
     from .net import Net as Net
     from .net_spec import NetSpec as NetSpec
     from .net_spec import to_proto as to_proto
+    from .parallel import NCCL as NCCL
     from .solvers.solver import AdaDeltaSolver as AdaDeltaSolver
     from .solvers.solver import AdaGradSolver as AdaGradSolver
     from .solvers.solver import AdamSolver as AdamSolver

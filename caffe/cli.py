@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(flags.usage(line.action))
             return 0 if line.help else 1
         else:
-            _run(line)
+            return _run(line)
     except CaffeError as problem:
         if os.environ.get("CAFFE_TRACEBACK"):
             traceback.print_exc()
@@ -49,15 +49,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(line: flags.CommandLine) -> None:
+def _run(line: flags.CommandLine) -> int:
     from . import glog
 
     glog.init_log(line.minloglevel if "minloglevel" in line.given else None)
-    if line.log_dir:
+    if line.action == "train" and (processes := _processes(line)) > 1:
+        from . import parallel
+
+        return parallel.launch(processes, [line.action, *(f"-{name}={line.values[name]}" for name in line.given)])
+    if line.log_dir and os.environ.get("RANK", "0") == "0":
         glog.log_to_folder(line.log_dir)
+    if "python_layers" in line.given:
+        os.environ["CAFFE_PYTHON_LAYERS"] = line.python_layers
     for name in line.unused:
         glog.logger.warning("-%s has no effect on `caffe %s`", name, line.action)
     {"train": train, "test": test, "time": time, "device_query": device_query}[line.action](line)
+    return 0
 
 
 def _need(line: flags.CommandLine, name: str, why: str) -> str:
@@ -78,14 +85,36 @@ def _gpu_ids(text: str) -> list[int]:
 
         return list(range(torch.cuda.device_count()))
     try:
-        return [int(part) for part in text.split(",") if part.strip()]
+        ids = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise CaffeError("-gpu takes device numbers separated by ',', or 'all'", found=text,
                          help="`caffe device_query` lists them") from None
+    if len(set(ids)) < len(ids):
+        raise CaffeError("-gpu names a device twice", found=text, help="one process trains on each")
+    return ids
 
 
-def _choose_device(line: flags.CommandLine) -> None:
-    """Set the mode from -gpu. Raises DeviceError when there is no such device."""
+def _processes(line: flags.CommandLine) -> int:
+    """How many processes -gpu asks `train` to start: one for each of several devices. Raises DeviceError."""
+    ids = _gpu_ids(line.gpu)
+    if len(ids) < 2:
+        return 1
+    import torch
+
+    from . import parallel, state
+
+    if parallel.world() > 1 or not torch.cuda.is_available():   # they have been started; _choose_device complains
+        return 1
+    for i in ids:
+        state._require_cuda(i)
+    return len(ids)
+
+
+def _choose_device(line: flags.CommandLine, place: int | None = None) -> None:
+    """Set the mode from -gpu, whose device number `place` is for this process when there may be several.
+
+    Raises DeviceError when there is no such device.
+    """
     import torch
 
     from . import state
@@ -95,17 +124,20 @@ def _choose_device(line: flags.CommandLine) -> None:
     if line.gpu and not torch.cuda.is_available():
         raise DeviceError(f"-gpu {line.gpu}: no GPU here", found=f"torch {torch.__version__} that sees none",
                           help="leave -gpu out to compute on the CPU, or install a CUDA build of PyTorch")
-    if len(ids) > 1:
-        raise DeviceError("one device per process for now", found=f"-gpu {line.gpu}", expected="one number",
-                          help=f"-gpu {ids[0]}")
+    if len(ids) > 1 and place is None:
+        raise DeviceError(f"caffe {line.action} computes on one device", found=f"-gpu {line.gpu}",
+                          expected="one number", help=f"-gpu {ids[0]}")
+    if ids and (place or 0) >= len(ids):
+        raise DeviceError("there are more processes than devices", found=f"-gpu {line.gpu}: {len(ids)} device(s)",
+                          help="start as many processes on each machine as -gpu has devices")
     if not ids:
         log.info("Use CPU.")
         state.set_mode_cpu()
         return
-    state.set_device(ids[0])
+    state.set_device(ids[place or 0])
     state.set_mode_gpu()
-    log.info("Use GPU with device ID %d", ids[0])
-    log.info("GPU device name: %s", torch.cuda.get_device_name(ids[0]))
+    log.info("Use GPU with device ID %d", ids[place or 0])
+    log.info("GPU device name: %s", torch.cuda.get_device_name(ids[place or 0]))
 
 
 def device_query(line: flags.CommandLine) -> None:
@@ -138,13 +170,17 @@ def device_query(line: flags.CommandLine) -> None:
 
 # ------------------------------------------------------------------ actions
 def train(line: flags.CommandLine) -> None:
-    """Train from -solver, afresh, from -weights or from -snapshot. Ctrl-C snapshots and stops."""
+    """Train from -solver, afresh, from -weights or from -snapshot; perhaps as one of several processes.
+
+    Ctrl-C snapshots and stops.
+    """
     path = _need(line, "solver", "the solver prototxt")
     if line.snapshot and line.weights:
         raise CaffeError("-snapshot and -weights exclude each other",
                          help="give -snapshot to resume training, or -weights to finetune")
     import torch
 
+    from . import parallel
     from .glog import solver_logger as log
     from .proto import text
     from .solvers.signals import SignalHandler
@@ -156,21 +192,25 @@ def train(line: flags.CommandLine) -> None:
     param.train_state.stage.extend(_stages(line))
     if not line.gpu and param.HasField("solver_mode") and param.solver_mode == type(param).GPU:
         if torch.cuda.is_available():
-            line.values["gpu"] = str(param.device_id)
+            line.values["gpu"] = "all" if parallel.world() > 1 else str(param.device_id)
         else:
             log.warning("%s says solver_mode: GPU, but torch %s sees no CUDA device: training on the CPU",
                         path, torch.__version__)
     if line.snapshot or line.weights:
         del param.weights[:]
         param.weights.extend([line.weights] if line.weights else [])
-    with SignalHandler(line.sigint_effect, line.sighup_effect) as signals:
-        _choose_device(line)
+    with parallel.joined(), SignalHandler(line.sigint_effect, line.sighup_effect) as signals:
+        _choose_device(line, parallel.local_rank())
         solver = make_solver(param, path)
         solver.set_action_function(signals.requested)
         solver.net.release_blobs = not param.debug_info
         if line.snapshot:
             log.info("Resuming from %s", line.snapshot)
             solver.restore(line.snapshot)
+        if parallel.world() > 1:
+            nccl = parallel.NCCL(solver, b"")   # `joined` knows the others
+            nccl.bcast()
+            solver.add_callback(nccl)
         log.info("Starting Optimization")
         with _progress(solver):
             solver.solve()
@@ -179,8 +219,10 @@ def train(line: flags.CommandLine) -> None:
 
 @contextmanager
 def _progress(solver: Solver) -> Iterator[None]:
-    """A progress bar below the log while training; only where stderr is a terminal."""
-    if not sys.stderr.isatty():
+    """A progress bar below the log while training; only where stderr is a terminal, and only the root's."""
+    from . import state
+
+    if not sys.stderr.isatty() or state.solver_rank():
         yield
         return
     from tqdm import tqdm

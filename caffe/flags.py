@@ -35,7 +35,7 @@ FLAGS = (
     Flag("weights", str, "", "pretrained weights, several separated by ','; not together with -snapshot",
          ("train", "test")),
     Flag("snapshot", str, "", "the .solverstate to resume training from", ("train",)),
-    Flag("gpu", str, "", "compute on this CUDA device; 'all' for every one (device_query)", _ALL),
+    Flag("gpu", str, "", "the CUDA device to compute on; of several ('0,1', or 'all'), train uses each with a process of its own", _ALL),
     Flag("iterations", int, 50, "the number of batches to run", ("test", "time")),
     Flag("phase", str, "TRAIN", "TRAIN or TEST", ("time",)),
     Flag("level", int, 0, "the net's level", ("train", "test", "time")),
@@ -45,6 +45,8 @@ FLAGS = (
          ("train",)),
     Flag("sighup_effect", str, "snapshot", "what SIGHUP does: snapshot, stop or none", ("train",)),
     Flag("json", str, "", "also write the times to this file", ("time",)),
+    Flag("python_layers", str, "", "the modules that Python layers may come from, separated by ',', or none; "
+         "in place of the environment variable CAFFE_PYTHON_LAYERS", ("train", "test", "time")),
     Flag("minloglevel", int, 0, "the least severe messages to log: 0 info, 1 warnings, 2 errors", _ALL),
     Flag("log_dir", str, "", "also write the log to a file in this folder, linked as caffe.INFO", _ALL),
     Flag("logtostderr", bool, True, "accepted for old scripts: the log always goes to stderr", _ALL),

@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+from . import state
 from .errors import CaffeError
 
 logger = logging.getLogger("caffe")
@@ -65,7 +66,7 @@ def init_log(level: int | None = None, stderr: bool = True) -> None:
 
 def log(message: str) -> None:
     """Write one INFO line, as pycaffe's `caffe.log`."""
-    logger.info(message, stacklevel=2)
+    logger.info(message, stacklevel=2, extra={"of_any_rank": True})
 
 
 def log_to_folder(folder: str | os.PathLike[str]) -> Path:
@@ -112,9 +113,17 @@ def _environment_level(default: int) -> int:
         return default
 
 
+def _of_the_root(record: logging.LogRecord) -> bool:
+    """Of several processes that train together one logs; the others would say the same."""
+    return state.solver_rank() == 0 or record.levelno >= logging.ERROR or hasattr(record, "of_any_rank")
+
+
+logger.addFilter(_of_the_root)
+solver_logger.addFilter(_of_the_root)
 _install(always=False)
 if "GLOG_minloglevel" in os.environ:
     _set_level(_environment_level(0))
-else:
+elif logger.level == logging.NOTSET:   # else the program chose before the import
     logger.setLevel(logging.WARNING)
-    solver_logger.setLevel(logging.INFO)
+    if solver_logger.level == logging.NOTSET:
+        solver_logger.setLevel(logging.INFO)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING
 
 from .errors import DeviceError
@@ -27,11 +28,25 @@ def set_mode_cpu() -> None:
 def set_mode_gpu() -> None:
     """Compute on the CUDA device chosen by `set_device` (0 by default).
 
+    Switches TF32 off, unless the environment has CAFFE_TF32=1, and has cuDNN choose deterministic algorithms.
     Raises DeviceError where this PyTorch has no CUDA device.
     """
     global _gpu
     _require_cuda(_device_id)
+    set_precision()
     _gpu = True
+
+
+def set_precision() -> None:
+    """Convolutions and products in float32, or in TF32 where CAFFE_TF32=1; the same numbers in every run."""
+    import torch
+
+    tf32 = os.environ.get("CAFFE_TF32") == "1"
+    with warnings.catch_warnings():   # PyTorch has two sets of names; only these keep both readable, some releases warn
+        warnings.simplefilter("ignore", UserWarning)
+        torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.deterministic = True   # a resumed run repeats the unbroken one bit by bit
 
 
 def set_device(device_id: int) -> None:
@@ -39,6 +54,9 @@ def set_device(device_id: int) -> None:
     global _device_id
     _require_cuda(device_id)
     _device_id = int(device_id)
+    import torch
+
+    torch.cuda.set_device(_device_id)   # for Python layers that compute with torch or CuPy
 
 
 def _require_cuda(device_id: int) -> None:
@@ -98,12 +116,13 @@ def random_states() -> dict[str, bytes]:
 
 
 def restore_random_states(states: dict[str, bytes]) -> None:
-    """Put generators back to what `random_states` said; those of devices that are not here are left out."""
+    """Put generators back to what `random_states` said; a device's goes to the device that is used now, if any."""
     import torch
 
     for key, raw in states.items():
-        if key == "cpu" or torch.cuda.is_available():
-            generator(torch.device(key)).set_state(torch.frombuffer(bytearray(raw), dtype=torch.uint8))
+        if key == "cpu" or _gpu:   # -gpu 0,1 may be resumed as -gpu 2,3
+            where = torch.device("cpu") if key == "cpu" else device()
+            generator(where).set_state(torch.frombuffer(bytearray(raw), dtype=torch.uint8))
 
 
 def solver_count() -> int:

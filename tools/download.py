@@ -2,6 +2,7 @@
 """Download data sets and weights: several sources, resumed, compared with known sizes and hashes.
 
     python tools/download.py --list
+    python tools/download.py vgg16                   # into models/, where training looks for it
     python tools/download.py voc2012 sbd [--to DIR]
     python tools/download.py vgg16 --from-local ~/old/VGG_ILSVRC_16_layers.caffemodel
 
@@ -20,6 +21,7 @@ if __package__ in (None, ""):  # started as a file: the checkout's root is not y
 from data import DataError
 from data.downloads import HASHES, fetch, manifest
 from data.sources import SOURCES, folder_of
+from tools.weights import folders
 
 
 def show() -> None:
@@ -31,12 +33,17 @@ def show() -> None:
         print("".join(f"  {url}\n" for url in item.urls), end="")
 
 
+def _place(name: str) -> Path:
+    item = manifest().get(name)
+    return folders()[0] if item and item.file.endswith(".caffemodel") else folder_of("downloads")
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="download.py", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to get; --list shows all")
     parser.add_argument("--list", action="store_true", help="show names, sizes, hashes and sources")
-    parser.add_argument("--to", metavar="DIR", help="the folder to put files in (default data/downloads, or "
-                                                    "downloads in $CAFFE_LUNGO_DATA)")
+    parser.add_argument("--to", metavar="DIR", help="the folder to put files in (default for weights models/ or "
+                        "$CAFFE_LUNGO_MODELS, for data data/downloads or $CAFFE_LUNGO_DATA/downloads)")
     parser.add_argument("--from-local", metavar="PATH", help="check and copy this file instead of downloading")
     given = parser.parse_args(arguments)
     if given.list or not given.names:
@@ -47,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     status = 0
     for name in given.names:
         try:
-            path = fetch(name, given.to or folder_of("downloads"), given.from_local)
+            path = fetch(name, given.to or _place(name), given.from_local)
         except DataError as error:
             print(error, file=sys.stderr)
             status = 1

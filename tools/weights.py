@@ -38,15 +38,16 @@ def find_weights(given: str | None, wanted: str | None, stage: str, source: str 
         raise RunError("there is no such weights file", file=path, help=_advice(wanted or path.name, source))
     if wanted is None:
         return None
-    folders = _folders()
-    for folder in folders:
+    places = folders()
+    for folder in places:
         if (folder / wanted).is_file():
             return folder / wanted
     raise RunError(f"{stage} starts from {wanted}, which is not here",
-                   found="nothing in " + ", ".join(str(f) for f in folders), help=_advice(wanted, source))
+                   found="nothing in " + ", ".join(str(f) for f in places), help=_advice(wanted, source))
 
 
-def _folders() -> list[Path]:
+def folders() -> list[Path]:
+    """Where classifiers are looked for, in this order."""
     named = os.environ.get("CAFFE_LUNGO_MODELS")
     return [*([Path(named)] if named else []), Path(__file__).resolve().parent.parent / "models", Path.cwd()]
 

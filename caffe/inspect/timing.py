@@ -23,6 +23,31 @@ def now() -> float:
     return time.perf_counter()
 
 
+class Timer:
+    """A stopwatch for programs: `start()`, `stop()`, then `ms`, the milliseconds between them.
+
+    Reading `ms` stops a running one; it is 0 before the first start. A GPU's work counts until it is done.
+    """
+
+    def __init__(self) -> None:
+        self._started: float | None = None
+        self._ms = 0.0
+
+    def start(self) -> None:
+        """Begin to measure, unless that was done already."""
+        if self._started is None:
+            self._started = now()
+
+    def stop(self) -> None:
+        if self._started is not None:
+            self._ms, self._started = 1000 * (now() - self._started), None
+
+    @property
+    def ms(self) -> float:
+        self.stop()
+        return self._ms
+
+
 @dataclass
 class Times:
     """Mean milliseconds of one iteration: per layer (in the net's order) and of whole passes."""

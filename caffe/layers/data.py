@@ -53,7 +53,8 @@ class Data(PrefetchingSource):
     def _record_of(self, number: int) -> int:
         """The record of item `number`, counted on over the end of the database."""
         shared = self.phase == caffe_pb2.TRAIN
-        return self._skip + (number * state.solver_count() + state.solver_rank() if shared else number)
+        number += self._skip
+        return number * state.solver_count() + state.solver_rank() if shared else number
 
     def _pixels(self, message: Any, record: int) -> np.ndarray:
         try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from .. import state
 from ..data.images import read_image
 from ..layer import register
 from .prefetch import PrefetchingSource
@@ -25,6 +27,7 @@ class ImageData(PrefetchingSource):
     """
 
     tops = 2
+    line_form = "'path label' with an integer label"
 
     def open(self) -> tuple[int, ...]:
         p = self.p
@@ -34,6 +37,8 @@ class ImageData(PrefetchingSource):
         if self.transformer.color is not None:
             logger.warning("layer '%s': force_color and force_gray have no effect here, is_color has", self.name)
         self.size = (p.new_height, p.new_width) if p.new_height else None
+        if state.solver_count() > 1 and self.phase == 0 and not self.randomized():
+            logger.warning("layer '%s': every process reads the same images: set shuffle or rand_skip", self.name)
         self.lines = self._read_list()
         logger.info("A total of %d images.", len(self.lines))
         self.resumed()
@@ -49,29 +54,33 @@ class ImageData(PrefetchingSource):
         self._skip = self.skipped(self.p.rand_skip)
         self._round, self._order = -1, np.empty(0, np.int64)
 
-    def _read_list(self) -> list[tuple[str, int]]:
+    def _read_list(self) -> list[tuple[str, Any]]:
         logger.info("Opening file %s", self.p.source)
         try:
             # file names are bytes: whatever is not UTF-8 finds its file all the same
             text = Path(self.p.source).read_text(encoding="utf-8", errors="surrogateescape")
         except (OSError, ValueError) as problem:
             raise self.bad_data(f"cannot read the list: {problem}",
-                                help="correct image_data_param's source") from problem
+                                help="correct the layer's source") from problem
         lines = []
         for i, line in enumerate(text.splitlines(), 1):
             if not line.strip():
                 continue
-            *path, label = line.rsplit(maxsplit=1)
-            if not path or not label.lstrip("+-").isdecimal():
-                raise self.bad_data(f"line {i} does not end in a label", found=repr(line),
-                                    expected="'path label' with an integer label",
-                                    help="append a label; 0 where there is none")
-            lines.append((path[0], int(label)))
+            *path, word = line.rsplit(maxsplit=1)
+            label = self.label(word)
+            if not path or label is None:
+                raise self.bad_data(f"line {i} does not end in a label", found=repr(line), expected=self.line_form,
+                                    help="append it (label 0 where there is none)")
+            lines.append((path[0], label))
         if not lines:
             raise self.bad_data("lists no images", help="write one 'path label' in each line")
         return lines
 
-    def _line(self, number: int) -> tuple[str, int]:
+    def label(self, word: str) -> Any:
+        """What the last word of a line means, None for nothing."""
+        return int(word) if word.lstrip("+-").isdecimal() else None
+
+    def _line(self, number: int) -> tuple[str, Any]:
         """(path, label) of item `number`."""
         turn, index = divmod(self._skip + number, len(self.lines))
         if not self.p.shuffle:
@@ -84,6 +93,6 @@ class ImageData(PrefetchingSource):
     def _image(self, path: str) -> np.ndarray:
         return read_image(self.p.root_folder + path, self.p.is_color, self.size).transpose(2, 0, 1)
 
-    def load_item(self, number: int) -> tuple[np.ndarray, float]:
+    def load_item(self, number: int) -> tuple[np.ndarray, float | np.ndarray]:
         path, label = self._line(number)
         return self.transformed(self._image(path), number), label

@@ -4,6 +4,7 @@ A snapshot of iteration N is `<prefix>_iter_N.caffemodel`, `<prefix>_iter_N.solv
 `<prefix>_iter_N.solverstate.json` (with snapshot_format HDF5: `.caffemodel.h5`, `.solverstate.h5` and
 `.solverstate.h5.json`). The JSON holds the solver's type, the engine's random generators, the loss window of
 `average_loss`, and what layers with `get_state` return; without it a resumed run does what plain Caffe does.
+Of several processes it holds all this for each: the root's, and under "ranks" that of the others.
 Python's and NumPy's own global generators are not part of it: a Python layer that draws from them returns
 their state in its `get_state`.
 """
@@ -13,6 +14,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,15 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from google.protobuf.message import EncodeError
 
-from .. import state
+from .. import state, weights
 from ..data import hdf5_reader
 from ..errors import CaffeError, SnapshotError, WeightsError
 from ..files import atomic_path
 from ..glog import solver_logger as log
 from ..proto import blobs as proto_blobs
-from ..proto import caffe_pb2
+from ..proto import caffe_pb2, wire
 
 if TYPE_CHECKING:
     from ..net import Net
@@ -62,6 +63,17 @@ def probe(prefix: str) -> None:
                             help=f"{help}, or set another snapshot_prefix") from problem
 
 
+def require_room(solver: Solver) -> None:
+    """Make sure that one snapshot fits on the disk. Raises SnapshotError, before any work is lost."""
+    values = [blob.count * (2 if solver.param.snapshot_diff else 1) for layer in solver.net.layers for blob in layer.blobs]
+    need = 4 * sum(values + [blob.count for blob in solver.history])
+    folder = Path(solver.param.snapshot_prefix).parent
+    if (free := shutil.disk_usage(folder).free) < need:
+        raise SnapshotError("there is no room for a snapshot", file=folder, found=f"{free / 2**20:.1f} MiB free",
+                            expected=f"at least {need / 2**20:.1f} MiB for weights and solver state",
+                            help="free some space, or set snapshot_prefix to another disk")
+
+
 def require_hdf5() -> Any:
     """The module h5py; SnapshotError where it is missing."""
     try:
@@ -81,8 +93,10 @@ def newest(prefix: str) -> Path | None:
 
 
 # ------------------------------------------------------------------ writing
-def write(solver: Solver) -> str:
+def write(solver: Solver, running: str | None = None) -> str:
     """Write the snapshot of this iteration and return the path of its solver state.
+
+    `running` goes into its JSON file, by default the `running_state` of now.
 
     All its files are complete on the disk before the first gets its name, the solver state gets it last.
     Raises SnapshotError (nothing is written then) when the disk refuses, SolverError when a parameter is NaN.
@@ -101,12 +115,14 @@ def write(solver: Solver) -> str:
                  for name in (target, target + ".json", model)]
         state_path, sidecar_path, model_path = paths
         if hdf5:
-            solver.net.save_hdf5(model_path, solver.param.snapshot_diff)
             _write_hdf5(saved, state_path)
         else:
-            _write_proto(solver.net.to_proto(solver.param.snapshot_diff), model_path, model)
-            _write_proto(_to_proto(saved), state_path, target)
-        sidecar_path.write_text(solver.resume_point or running_state(solver), encoding="utf-8")
+            proto_blobs.write_pieces(_pieces(saved), state_path, error=SnapshotError)
+        try:
+            (weights.save_hdf5 if hdf5 else weights.save)(solver.net, model_path, solver.param.snapshot_diff)
+        except WeightsError as problem:
+            raise SnapshotError(problem.message, file=model, found=problem.found, help=problem.help) from problem
+        sidecar_path.write_text(running or running_state(solver), encoding="utf-8")
         for path in paths:   # so that only renames are left to do
             with open(path, "rb+") as file:
                 os.fsync(file.fileno())
@@ -119,21 +135,11 @@ def _history_arrays(solver: Solver) -> list[np.ndarray]:
             for blob in solver.history]
 
 
-def _to_proto(saved: SavedState) -> Any:
-    message = proto_blobs.SolverState(iter=saved.iteration, learned_net=saved.learned_net,
-                                      current_step=saved.current_step)
-    for array in saved.history:
-        message.history.append(proto_blobs.array_blob(array))
-    return message
-
-
-def _write_proto(message: Any, path: Path, name: str) -> None:
-    try:
-        data = message.SerializeToString()
-    except (EncodeError, ValueError) as problem:
-        raise SnapshotError(f"cannot encode: {problem}", file=name,
-                            help="protobuf files hold at most 2 GiB: set snapshot_format: HDF5") from problem
-    path.write_bytes(data)
+def _pieces(saved: SavedState) -> list[wire.Piece]:
+    head = proto_blobs.SolverState(iter=saved.iteration, learned_net=saved.learned_net,
+                                   current_step=saved.current_step)
+    return [head.SerializeToString(),
+            *(piece for array in saved.history for piece in wire.field(3, wire.blob(array)))]
 
 
 def _write_hdf5(saved: SavedState, path: Path) -> None:
@@ -154,6 +160,15 @@ def running_state(solver: Solver) -> str:
         "losses": solver.recent_losses, "train": _layer_states(solver.net),
         "test": [_layer_states(net) for net in solver.test_nets]}
     return json.dumps(content, indent=1)
+
+
+def state_of_all(solver: Solver) -> str:
+    """`running_state`, on the root with that of every other process in "ranks"; each must call this."""
+    texts = [running_state(solver)]
+    if solver.parallel:
+        texts = solver.parallel.gather(texts[0])
+    own, *others = map(json.loads, texts)
+    return json.dumps({**own, "ranks": others} if others else own, indent=1)
 
 
 def _layer_states(net: Net) -> dict[str, Any]:
@@ -303,7 +318,12 @@ def _read_sidecar(path: str, iteration: int) -> dict[str, Any] | None:
                             expected=f"version {SIDECAR_VERSION}, iteration {iteration}",
                             help="delete it to resume without random states and data positions")
     try:
-        return _checked_sidecar(content)
+        processes = [content, *content.get("ranks", [])]
+        if len(processes) != state.solver_count():
+            log.warning("%s is of %d processes, not of %d: random generators and data layers start anew", name,
+                        len(processes), state.solver_count())
+            return None
+        return _checked_sidecar(processes[state.solver_rank()])
     except Exception as problem:   # it is JSON, but whoever wrote it was no snapshot
         raise SnapshotError(f"holds what no snapshot writes: {problem}", file=name,
                             help="delete it to resume without random states and data positions") from problem

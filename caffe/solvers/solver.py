@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,7 +16,11 @@ from ..errors import SolverError
 from ..glog import solver_logger as log
 from ..net import Net
 from ..proto import caffe_pb2, text
+from ..wiring import is_out_of_memory
 from . import lr_policy, snapshot, solver_nets, updates, watch
+
+if TYPE_CHECKING:
+    from ..parallel import NCCL
 
 
 class Solver:
@@ -48,6 +52,8 @@ class Solver:
         self.net = solver_nets.train_net(self.param, file)
         self.test_nets = solver_nets.test_nets(self.param, file)
         self.history = [Blob(p.shape) for _ in range(self.rule.slots) for p in self.net.learnable_params]
+        if self.param.snapshot:
+            snapshot.require_room(self)
         self.recent_losses: list[float] = []   # the last average_loss losses
         self.last_snapshot: str | None = None
         self.stopped_early = False
@@ -55,6 +61,7 @@ class Solver:
         self._window_restored = False
         self._callbacks: list[tuple[Callable[[], object], Callable[[], object]]] = []
         self._action: Callable[[], str] | None = None
+        self.parallel: NCCL | None = None   # set by caffe.NCCL: the processes that this solver trains with
         self._stuck = watch.StuckLoss(self.net)
         self._weights_looked_at = False
 
@@ -88,6 +95,8 @@ class Solver:
         return math.fsum(self.recent_losses) / max(1, len(self.recent_losses))
 
     def _check_snapshots(self) -> None:
+        if state.solver_rank():   # the root writes them
+            return
         if not self.param.HasField("snapshot_prefix"):
             raise SolverError("snapshots are asked for but snapshot_prefix is not set", file=self.file,
                               help="set snapshot_prefix: \"folder/name\", or snapshot_after_train: false")
@@ -125,16 +134,28 @@ class Solver:
                          (self.iter - shown_iter) / (lapse or 1), lapse, p.display, self.smoothed_loss)
                 shown_at, shown_iter = now, self.iter
                 outputs.show(self.net, "Train", outputs.values(self.net))
+                watch.show_loss_per_label(self.net)
             for _, on_gradients in self._callbacks:
                 on_gradients()
-            self.apply_update()
-            request = self._action() if self._action else "none"
-            snapshot_due = bool(p.snapshot) and self.iter % p.snapshot == 0 and state.solver_rank() == 0
-            if snapshot_due or request == "snapshot":
-                self.snapshot()
+            self._update()
+            request = self._agreed(self._action()) if self._action else "none"
+            if (p.snapshot and self.iter % p.snapshot == 0) or request == "snapshot":
+                self._snapshot_of_all()
             if request == "stop":
                 self.stopped_early = True
                 break
+
+    def _update(self) -> None:
+        try:
+            self.apply_update()
+        except Exception as e:
+            if not is_out_of_memory(e):
+                raise
+            raise SolverError(f"out of memory in the first update, which makes room for {self.type}'s history: "
+                              f"{self.rule.slots} x the parameters", file=self.file,
+                              found=f"{sum(b.count for b in self.net.learnable_params):,} parameters",
+                              help="use a smaller batch with iter_size, smaller images, or lr_mult: 0 for layers that "
+                                   "need not learn") from e
 
     def _pass(self, debug: bool) -> float:
         """iter_size forward and backward passes; returns their mean loss, the diffs are summed."""
@@ -172,6 +193,7 @@ class Solver:
         self.stopped_early, self.resume_point = False, None
         if self.param.snapshot_after_train and not self.param.snapshot:
             self._check_snapshots()
+            snapshot.require_room(self)
         if resume is not None:
             log.info("Restoring previous solver status from %s", resume)
             self.restore(resume)
@@ -180,11 +202,11 @@ class Solver:
             log.warning("nothing to train: iteration %d has reached max_iter %d", self.iter, p.max_iter)
         self.step(p.max_iter - self.iter)
         if p.snapshot_after_train and (not p.snapshot or self.iter % p.snapshot):
-            self.snapshot()
+            self._snapshot_of_all()
         if self.stopped_early:
             log.info("Optimization stopped early.")
             return
-        if p.display and self.iter % p.display == 0:   # the loss after the last update
+        if p.display and self.iter % p.display == 0 and not state.solver_rank():   # the loss after the last update
             self._add_loss(self.net.forward_loss())
             log.info("Iteration %d, loss = %g", self.iter, self.smoothed_loss)
         if p.test_interval and self.iter % p.test_interval == 0:
@@ -241,12 +263,13 @@ class Solver:
 
     # ------------------------------------------------------------------ testing
     def test_all(self) -> None:
-        """Test every test net with the weights as they are."""
+        """Test every test net with the weights as they are. Of several processes the root does, the others wait."""
         # A snapshot asked for in between resumes at the start of this test, so it must hold the state of now.
-        self.resume_point = snapshot.running_state(self) if self._action else None
+        self.resume_point = snapshot.state_of_all(self) if self._action else None
         for i in range(len(self.test_nets)):
-            if not self.stopped_early:
+            if not self.stopped_early and not state.solver_rank():
                 self.test(i)
+        self.stopped_early = self._agreed("stop" if self.stopped_early else "none") == "stop"
         if not self.stopped_early:
             self.resume_point = None
 
@@ -269,6 +292,8 @@ class Solver:
             log.info("Test loss: %g", loss / max(1, batches))
         if batches:
             outputs.show(net, "Test", [s / batches for s in sums])
+        if self.net.release_blobs:
+            solver_nets.let_go(net)
 
     def _answer_requests(self) -> None:
         while self._action and (request := self._action()) != "none":
@@ -277,13 +302,23 @@ class Solver:
             else:
                 self.stopped_early = True
 
+    def _agreed(self, request: str) -> str:
+        """The request of whichever process: all follow it in the same iteration."""
+        return self.parallel.agree(request) if self.parallel else request
+
     # ------------------------------------------------------------------ snapshots, sharing, hooks
+    def _snapshot_of_all(self) -> None:
+        """A snapshot that every process comes to: the root writes it, with the state of each."""
+        running = self.resume_point or snapshot.state_of_all(self)
+        if not state.solver_rank():
+            self.last_snapshot = snapshot.write(self, running)
+
     def snapshot(self) -> None:
         """Write `<snapshot_prefix>_iter_N.caffemodel` and `.solverstate`, whole or not at all.
 
         Raises SnapshotError when that is impossible.
         """
-        self.last_snapshot = snapshot.write(self)
+        self.last_snapshot = snapshot.write(self, self.resume_point)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Continue from a .solverstate (or .solverstate.h5). Raises SnapshotError."""
@@ -295,8 +330,13 @@ class Solver:
         """Make `net` use this solver's weights."""
         net.share_with(self.net)
 
-    def add_callback(self, on_start: Callable[[], object], on_gradients: Callable[[], object]) -> None:
-        """Call `on_start()` before each iteration's passes, `on_gradients()` between them and the update."""
+    def add_callback(self, on_start: Any, on_gradients: Callable[[], object] | None = None) -> None:
+        """Call `on_start()` before each iteration's passes, `on_gradients()` between them and the update.
+
+        `add_callback(nccl)` with a caffe.NCCL makes the solver one of several.
+        """
+        if on_gradients is None:
+            on_start, on_gradients = on_start.on_start, on_start.on_gradients_ready
         self._callbacks.append((on_start, on_gradients))
 
     def set_action_function(self, ask: Callable[[], str]) -> None:

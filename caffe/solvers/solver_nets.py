@@ -9,7 +9,7 @@ from ..errors import ParseError, SolverError
 from ..glog import logger
 from ..glog import solver_logger as log
 from ..net import Net
-from ..proto import caffe_pb2, text
+from ..proto import caffe_pb2, forks, text
 from . import lr_policy
 
 _TRAIN_FIELDS = ("net", "net_param", "train_net", "train_net_param")
@@ -32,8 +32,9 @@ def check_param(p: Any, file: str | None) -> None:
         raise SolverError("unknown regularization_type", file=file, found=p.regularization_type,
                           expected="L1 or L2", help="L2 is the default")
     lr_policy.check(p, file)
+    forks.check(p, file or "", error=SolverError)
     if p.HasField("layer_wise_reduce"):
-        logger.info("layer_wise_reduce is about several devices and has no effect on one")
+        logger.info("layer_wise_reduce has no effect: several processes sum their gradients after the backward pass")
 
 
 def train_net(p: Any, file: str | None) -> Net:
@@ -76,6 +77,15 @@ def forward_only(net: Net) -> None:
     """Spare a net that only runs forward what backward would need remembered."""
     for layer in net.layers:
         layer.records_graph = False
+
+
+def let_go(net: Net) -> None:
+    """Free what a test net computed, outputs excepted, until its next pass; what came from no bottom stays."""
+    kept = [b for i in range(len(net.layers)) if not net._bottom_ids(i) for b in net._top_ids(i)] + net._outputs
+    memory = {id(net._blobs[b]._data) for b in kept}   # a Split or Reshape has its bottom's
+    for blob in net._blobs:
+        if id(blob._data) not in memory:
+            blob.release()
 
 
 def load_weights(net: Net, names: str) -> None:

@@ -175,7 +175,10 @@ def test_devices(command, toy, monkeypatch):
     assert command("device_query", "-gpu", "3")[0] == 1
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     status, text = command("train", "-solver", path, "-gpu", "0,1")
-    assert status == 1 and "one device per process" in text
+    assert status == 1 and "there is no GPU 0" in text
+    status, text = command("time", "-model", "net.prototxt", "-gpu", "0,1")
+    assert status == 1 and "one device" in text
+    assert "names a device twice" in command("train", "-solver", path, "-gpu", "1,1")[1]
     assert state.mode() == "CPU"
 
 
