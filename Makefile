@@ -30,10 +30,13 @@ prototxt: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/fcn32s.py
+	$(BIN)/python benchmarks/deconvolution.py
 
-# these two need a CUDA device and use the Python they are given (BIN=/usr/bin, say)
+# These two need a CUDA device and use the Python they are given (make gpu-test PYTHON=python3.12); docs/gpu.md says
+# which packages. Only files with GPU tests are read: others import packages that such a machine may not have.
 gpu-test:
-	$(PYTHON) -m pytest -m gpu
+	$(PYTHON) -c "import sys, torch; sys.exit(not torch.cuda.is_available() and 'no CUDA device')"
+	$(PYTHON) -m pytest -m gpu $$(grep -rl --include='*.py' 'mark\.gpu' tests)
 
 gpu-bench:
 	$(PYTHON) benchmarks/fcn32s.py --gpu 0

@@ -73,7 +73,10 @@ def torch_step(size: int, gpu: int | None) -> Step:
     import torch
     import torch.nn.functional as F
 
+    from caffe import state
+
     device = torch.device("cpu" if gpu is None else f"cuda:{gpu}")
+    state.set_precision()   # the arithmetic of the engine: no TF32, deterministic convolutions
     torch.manual_seed(1)
 
     def conv(cin: int, cout: int, k: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -257,6 +257,10 @@ class Blob:
         if diff:
             self._diff.release()
 
+    def revive(self) -> None:
+        """Let a released blob be written again, in place too, as a Python layer does; until then it is zero."""
+        self._data.released = self._diff.released = False
+
     # Device arrays without a copy: both have __cuda_array_interface__ and __dlpack__ in GPU mode.
     @property
     def gpu_data(self) -> torch.Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from .errors import LayerError, nearest
+from .proto import forks
 
 if TYPE_CHECKING:
     from .blob import Blob
@@ -111,6 +112,10 @@ def layer_type_list() -> list[str]:
 def layer_class(type_name: str, layer_name: str = "", where: str = "") -> type[Layer]:
     """The class of a layer type; LayerError with the nearest known types when there is none."""
     _load_families()
+    if type_name not in _registry and type_name in forks.ABSENT_TYPES:
+        what, instead = forks.ABSENT_TYPES[type_name]
+        raise LayerError(f"layer type '{type_name}' is not implemented: {what}", file=where or None,
+                         layer=layer_name or None, help=instead)
     if type_name not in _registry:
         near = nearest(type_name, _registry)
         raise LayerError(f"unknown layer type '{type_name}'", file=where or None, layer=layer_name or None,

@@ -108,20 +108,22 @@ class Net:
     # ------------------------------------------------------------------ the two passes
     def _forward(self, start: int, end: int) -> float:
         """Run layers start..end (inclusive); returns the weighted loss of these layers."""
-        loss = 0.0
+        losses = []   # read together at the end: each reading waits for a GPU
         for i in range(start, end + 1):
             layer, bottom, top = self.layers[i], self._wired.bottom(i), self._wired.top(i)
             self._call("before_forward", i)
+            for blob in top:
+                blob.revive()
             guarded(layer, layer.reshape, bottom, top)
             seed_loss_diffs(layer, top)
             guarded(layer, layer.forward, bottom, top)
             for blob, weight in zip(top, layer.top_loss_weights, strict=True):
                 if weight:
-                    loss += float((blob.tensor() * blob.diff_tensor()).sum())
+                    losses.append((blob.tensor() * blob.diff_tensor()).sum())
             if self.debug_info:
                 self._forward_debug(layer, top)
             self._call("after_forward", i)
-        return loss
+        return sum((loss.item() for loss in losses), 0.0)
 
     def forward_loss(self) -> float:
         """A whole forward pass; returns the total weighted loss."""
@@ -292,9 +294,9 @@ class Net:
         for blob in self.learnable_params:
             blob.zero_diff()
 
-    def copy_from(self, path: str | os.PathLike[str]) -> None:
-        """Copy parameters of equally named layers from a .caffemodel or .caffemodel.h5."""
-        weights.copy_from(self, path)
+    def copy_from(self, path: str | os.PathLike[str]) -> weights.Copied:
+        """Copy parameters of equally named layers from a .caffemodel or .caffemodel.h5; returns which these were."""
+        return weights.copy_from(self, path)
 
     def share_with(self, other: Net) -> None:
         """Use the other net's parameter memory in equally named layers."""
@@ -309,10 +311,6 @@ class Net:
 
     def load_hdf5(self, path: str | os.PathLike[str]) -> None:
         weights.load_hdf5(self, path)
-
-    def to_proto(self, write_diff: bool = False) -> Any:
-        """The net with its parameters as a NetParameter message (raw schema: float arrays as bytes)."""
-        return weights.to_proto(self, write_diff)
 
     def is_shared(self, layer: int, param: int) -> bool:
         """Whether parameter `param` of layer `layer` (indices) is another layer's, shared by name."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,27 +12,62 @@ import torch
 from .data import hdf5_reader
 from .errors import WeightsError
 from .files import atomic_write
+from .glog import logger
 from .proto import blobs as proto_blobs
-from .proto import upgrade
+from .proto import caffe_pb2, upgrade, wire
 
 if TYPE_CHECKING:
     from .blob import Blob
     from .net import Net
 
 
-def copy_from(net: Net, path: str | os.PathLike[str]) -> None:
-    """Copy parameters of equally named layers from a .caffemodel or HDF5 file.
+@dataclass
+class Copied:
+    """Names of layers: `copied` from the file; of these `coerced` ones had four axes there, as all blobs of old files;
+    `dropped` have parameters in the file and no layer in the net; `left_at_filler` of the net got nothing from it."""
 
-    Layers that the net lacks are ignored, as in Caffe. Raises WeightsError when a layer has another number of
-    parameters or another shape, or when the file is not what it should be.
+    copied: list[str] = field(default_factory=list)
+    coerced: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    left_at_filler: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{word.replace('_', ' ')}: {', '.join(names) or 'none'}"
+                         for word, names in vars(self).items())
+
+
+def copy_from(net: Net, path: str | os.PathLike[str]) -> Copied:
+    """Copy parameters of equally named layers from a .caffemodel, HDF5 or .safetensors file; returns and logs
+    which.
+
+    Layers that the net lacks are ignored, as in Caffe. A warning says when nothing was copied, and which layers of a
+    net in phase TEST got nothing and are all zero. Raises WeightsError when a layer has another number of parameters
+    or another shape, or when the file is not what it should be.
     """
     path = os.fspath(path)
     if _is_hdf5(path):
-        load_hdf5(net, path)
+        report = load_hdf5(net, path)
+    elif path.endswith(".safetensors"):
+        from .convert.safetensors_file import load_safetensors   # the package is optional
+
+        report = load_safetensors(net, path)
     else:
-        source = proto_blobs.read_net(path)
+        source, store = proto_blobs.open_net(path)
         upgrade.upgrade_net(source, file=path)
-        copy_from_proto(net, source, path)
+        report = copy_from_proto(net, source, path, store)
+    filled = {id(blob._data) for name in report.copied for blob in net.layer_dict[name].blobs}   # shared ones too
+    report.left_at_filler = [name for name, blobs in net.params.items() if id(blobs[0]._data) not in filled]
+    for line in str(report).splitlines():
+        net.log(f"{path}: {line}")
+    zero = [name for name in report.left_at_filler
+            if len(net.params[name][0].shape) > 1 and not net.params[name][0].tensor().any()]   # no biases, statistics
+    if net.params and not report.copied:
+        logger.warning("%s: nothing was copied: no layer of the net has the name of one in the file (%s, ...)", path,
+                       ", ".join(report.dropped[:3]) or "no parameters")
+    elif zero and net._wired.param.state.phase == caffe_pb2.TEST:
+        logger.warning("%s: these layers got no weights and are all zero, so that nothing passes through them: %s",
+                       path, ", ".join(zero))
+    return report
 
 
 def _is_hdf5(path: str) -> bool:
@@ -42,11 +78,13 @@ def _is_hdf5(path: str) -> bool:
         return False   # the reader says it in words
 
 
-def copy_from_proto(net: Net, source: Any, path: str = "") -> None:
-    """Copy parameters from a NetParameter (either schema) by layer name."""
+def copy_from_proto(net: Net, source: Any, path: str = "", store: bytes | None = None) -> Copied:
+    """Copy parameters from a NetParameter (either schema; `store`: see `proto.blobs.open_net`) by layer name."""
+    report = Copied()
     for layer in source.layer:
         if layer.name not in net.layer_dict:
             net.log(f"Ignoring source layer {layer.name}")
+            report.dropped += [layer.name] if layer.blobs else []
             continue
         target = net.layer_dict[layer.name].blobs
         if len(target) != len(layer.blobs):
@@ -54,13 +92,17 @@ def copy_from_proto(net: Net, source: Any, path: str = "") -> None:
                                found=len(layer.blobs), expected=len(target),
                                help="these are weights of another net; rename the layer to learn it from scratch")
         for j, (blob, saved) in enumerate(zip(target, layer.blobs, strict=True)):
-            value = proto_blobs.blob_array(saved)
+            value = proto_blobs.blob_array(saved, store=store)
             if not _same_shape(blob.shape, value.shape):
                 raise WeightsError(f"parameter {j} has another shape", file=path, layer=layer.name,
                                    found=tuple(value.shape), expected=blob.shape,
                                    help="to learn this layer from scratch rename it; to reshape fully connected "
                                         "weights into convolutions use surgery.transplant")
             _put(blob, value)
+            if value.shape != blob.shape and layer.name not in report.coerced:
+                report.coerced.append(layer.name)
+        report.copied += [layer.name] if target else []
+    return report
 
 
 def _same_shape(target: tuple[int, ...], saved: tuple[int, ...]) -> bool:
@@ -74,27 +116,26 @@ def _same_shape(target: tuple[int, ...], saved: tuple[int, ...]) -> bool:
 
 def _put(blob: Blob, value: np.ndarray) -> None:
     # in place into the blob's own memory: sharing nets and optimisers keep seeing it
-    array = np.ascontiguousarray(value, dtype=np.float32)
-    blob.tensor(write=True).copy_(torch.from_numpy(array if array.flags.writeable else array.copy())
-                                  .view(blob.shape))
-
-
-def to_proto(net: Net, write_diff: bool = False) -> Any:
-    """The net as a NetParameter with its parameters in it: what `save` writes (`proto.blobs`' raw schema)."""
-    out = proto_blobs.NetParameter(name=net.name)
-    for layer in net.layers:
-        saved = out.layer.add()
-        saved.MergeFromString(layer.layer_param.SerializeToString())
-        del saved.blobs[:]
-        for blob in layer.blobs:
-            diff = blob.diff_tensor().cpu().numpy() if write_diff else None
-            saved.blobs.append(proto_blobs.array_blob(blob.tensor().cpu().numpy(), diff))
-    return out
+    target = blob.tensor(write=True)
+    if target.device.type == "cpu":
+        np.copyto(target.numpy(), value.reshape(blob.shape))
+    else:   # torch warns of arrays that it could write to and must not
+        target.copy_(torch.from_numpy(np.array(value, np.float32).reshape(blob.shape)))
 
 
 def save(net: Net, path: str | os.PathLike[str], write_diff: bool = False) -> None:
-    """Write a .caffemodel, whole or not at all."""
-    proto_blobs.write_net(to_proto(net, write_diff), path)
+    """Write a .caffemodel, whole or not at all, from the parameters' own memory."""
+    pieces: list[wire.Piece] = [proto_blobs.NetParameter(name=net.name).SerializeToString()]
+    for layer in net.layers:
+        param = caffe_pb2.LayerParameter()
+        param.CopyFrom(layer.layer_param)
+        del param.blobs[:]
+        content: list[wire.Piece] = [param.SerializeToString()]
+        for blob in layer.blobs:
+            diff = blob.diff_tensor().cpu().numpy() if write_diff else None
+            content += wire.field(7, wire.blob(blob.tensor().cpu().numpy(), diff))
+        pieces += wire.field(100, content)
+    proto_blobs.write_pieces(pieces, path)
 
 
 def _h5py() -> Any:
@@ -120,12 +161,13 @@ def save_hdf5(net: Net, path: str | os.PathLike[str], write_diff: bool = False) 
                     group[str(j)] = blob.tensor().cpu().numpy()
                 if diff_group is not None:
                     diff_group[str(j)] = blob.diff_tensor().cpu().numpy()
-    atomic_write(path, buffer.getvalue())
+    atomic_write(path, buffer.getvalue(), error=WeightsError)
 
 
-def load_hdf5(net: Net, path: str | os.PathLike[str]) -> None:
+def load_hdf5(net: Net, path: str | os.PathLike[str]) -> Copied:
     """Copy parameters by layer name from a .caffemodel.h5."""
     _h5py()
+    report = Copied()
     with hdf5_reader.reading(path, WeightsError) as f:
         if "data" not in f:
             raise WeightsError("holds no weights", file=os.fspath(path), found=sorted(f), expected="a group 'data'",
@@ -134,6 +176,7 @@ def load_hdf5(net: Net, path: str | os.PathLike[str]) -> None:
         for name, group in f["data"].items():
             if name not in index:
                 net.log(f"Ignoring source layer {name}")
+                report.dropped += [name] if len(group) else []
                 continue
             target = net.layers[index[name]].blobs
             missing = [j for j in range(len(target)) if str(j) not in group and not net.is_shared(index[name], j)]
@@ -148,6 +191,8 @@ def load_hdf5(net: Net, path: str | os.PathLike[str]) -> None:
                                            found=shape, expected=blob.shape,
                                            help="these are weights of another net")
                     _put(blob, hdf5_reader.array(group, str(j), WeightsError, blob.shape))
+            report.copied += [name] if target else []
+    return report
 
 
 def share_with(net: Net, other: Net) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from .blob import Blob
 from .errors import CaffeError, LayerError, NetError, ShapeError, nearest
 from .layer import Layer, layer_class
+from .proto import forks
 from .proto.splits import insert_splits
 
 
@@ -72,6 +73,8 @@ class Wiring:
         self._available: set[str] = set()
         self._blob_need: list[bool] = []
         self._seen: set[str] = set()
+        self._said: set[str] = set()                 # settings without effect that the log has
+        forks.check(self.param, file, said=self._said, error=NetError)
         for i in range(len(self.param.layer)):
             self._add_layer(i)
         self._prune_backward()
@@ -94,6 +97,7 @@ class Wiring:
                            found=len(param.propagate_down), expected=f"none or {len(param.bottom)}",
                            help="give propagate_down once per bottom")
         layer = layer_class(param.type, param.name, self.where[i]).create(param, self.where[i])
+        forks.check(param, self.where[i], param.name, self._said)
         self.layers.append(layer)
         need = self._connect(i, layer, param)
         bottom, top = self.bottom(i), self.top(i)
@@ -265,13 +269,16 @@ def guarded(layer: Layer, step: Any, *args: Any) -> None:
         if e.layer is None and e.file is None:   # a blob's error: it knows no layer
             e.layer, e.file = layer.layer_param.name, layer.defined_at or None
         raise
-    except MemoryError as e:
-        raise _out_of_memory(layer, args, e) from e
     except Exception as e:   # absurd numbers in a prototxt: OverflowError, ZeroDivisionError, ...
-        if "alloc" in str(e) or type(e).__name__ == "OutOfMemoryError":
+        if is_out_of_memory(e):
             raise _out_of_memory(layer, args, e) from e
         raise LayerError(f"{layer.type}: {step.__name__} failed: {e}", file=layer.defined_at, layer=layer.name,
                          found=_shapes(args), help="see the exception above for the cause") from e
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """NumPy, the device and the host (a RuntimeError) each say it in another way."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "alloc" in str(error)
 
 
 def _shapes(args: tuple[Any, ...]) -> str:
@@ -280,6 +287,8 @@ def _shapes(args: tuple[Any, ...]) -> str:
 
 
 def _out_of_memory(layer: Layer, args: tuple[Any, ...], error: Exception) -> Exception:
-    return LayerError(f"{layer.type}: out of memory ({str(error).splitlines()[0]})", file=layer.defined_at,
+    first = str(error).partition("\n")[0]
+    return LayerError(f"{layer.type}: out of memory ({first})", file=layer.defined_at,
                       layer=layer.layer_param.name, found=_shapes(args),
-                      help="use a smaller batch with iter_size, smaller images, or net.release_blobs = True")
+                      help="use a smaller batch with iter_size (`caffe summary -fit` says how large), smaller images, "
+                           "or net.release_blobs = True")

@@ -20,6 +20,7 @@ import zipfile
 from pathlib import Path
 
 from data.dataset import Dataset
+from data.downloads import is_web_page
 from data.errors import DataError
 from data.sbd import SBD
 from data.sources import SOURCES, folder_of
@@ -130,9 +131,7 @@ def _open(name: str, folder: Path) -> Dataset:
 
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a tar (plain or compressed) or zip file into `folder`, never outside it; DataError otherwise."""
-    with open(archive, "rb") as file:
-        start = file.read(512).lstrip().lower()
-    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+    if is_web_page(archive):
         raise DataError(
             "this is an HTML page, not an archive",
             file=archive,

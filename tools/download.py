@@ -20,7 +20,7 @@ if __package__ in (None, ""):  # started as a file: the checkout's root is not y
 
 from data import DataError
 from data.downloads import HASHES, fetch, manifest
-from data.sources import SOURCES, folder_of
+from data.sources import folder_of
 from tools.weights import folders
 
 
@@ -60,8 +60,6 @@ def main(arguments: list[str] | None = None) -> int:
             status = 1
             continue
         print(f"{path}: {'as it should be' if manifest()[name].known else 'no hash is known, taken as it came'}")
-        if name in SOURCES:
-            print(f"now: python -m data.prepare {name} --from-local {path}")
     return status
 
 

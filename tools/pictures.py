@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -106,3 +107,10 @@ def _legend_lines(legend: Sequence[tuple[str, Sequence[int]]], width: int,
         lines[-1].append((name, tuple(colour), step))
         used += step
     return lines
+
+
+def save_labels(path: str | os.PathLike[str], rows: Sequence[Sequence[NDArray]], captions: Sequence[str],
+                palette: NDArray | None = None) -> None:
+    """Rows of labels (H x W indices) or pictures (H x W x 3) under captions, as a PNG."""
+    drawn = [[cell if cell.ndim == 3 else colorize(cell, palette) for cell in row] for row in rows]
+    Image.fromarray(grid(drawn, captions)).save(path)

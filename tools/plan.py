@@ -73,10 +73,9 @@ class Plan:
 
     def made_with(self) -> dict[str, Any]:
         """Programs and machine: results are bit for bit the same only where these are."""
-        versions = {name: _version(name) for name in _PACKAGES}
         return {
-            "caffe": getattr(caffe, "__version__", "unknown"), "commit": _commit(), **versions,
-            "python": platform.python_version(), "platform": platform.platform(), "threads": _threads(),
+            "caffe": getattr(caffe, "__version__", "unknown"), "commit": commit(), **versions(),
+            "platform": platform.platform(), "threads": _threads(),
             "device": "CPU" if self.gpu is None else f"GPU {self.gpu}",
         }
 
@@ -177,6 +176,11 @@ def _digest(ids: Sequence[str]) -> dict[str, Any]:
     return {"images": len(ids), "sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]}
 
 
+def versions() -> dict[str, Any]:
+    """The releases of Python and of the packages that decide numbers."""
+    return {**{name: _version(name) for name in _PACKAGES}, "python": platform.python_version()}
+
+
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -184,7 +188,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of the checkout, where it is one and git is there."""
     try:
         done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"],

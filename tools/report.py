@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tools import html
+from tools import markup
 from tools.metrics import METRICS, TITLES
 from tools.run_folder import RunFolder, write
 from tools.score_files import percent
@@ -24,18 +24,18 @@ def write_report(folder: RunFolder, config: Mapping[str, Any], records: Mapping[
     if records:
         parts += ["<h2>Scores</h2>", _comparison(records)]
     if folder.plot.exists():
-        parts += ["<h2>Training</h2>", html.figure(folder.plot.name, "training loss, and mean IU on val")]
+        parts += ["<h2>Training</h2>", markup.figure(folder.plot.name, "training loss, and mean IU on val")]
     if pictures:
-        parts += ["<h2>Pictures</h2>", *(html.figure(file, caption) for file, caption in pictures)]
+        parts += ["<h2>Pictures</h2>", *(markup.figure(file, caption) for file, caption in pictures)]
     if records:
         parts += ["<h2>Classes</h2>", _classes(records)]
-    parts += ["<h2>Settings</h2>", html.definitions({**settings, **config["made_with"]})]
-    write(folder.report, html.page(title, parts))
+    parts += ["<h2>Settings</h2>", markup.definitions({**settings, **config["made_with"]})]
+    write(folder.report, markup.page(title, parts))
 
 
 def _comparison(records: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [[name, *(percent(r[m]) for m in METRICS), str(r["images"])] for name, r in records.items()]
-    return html.table(["stage", *(TITLES[m] for m in METRICS), "images"], rows)
+    return markup.table(["stage", *(TITLES[m] for m in METRICS), "images"], rows)
 
 
 def _classes(records: Mapping[str, Mapping[str, Any]]) -> str:
@@ -44,4 +44,4 @@ def _classes(records: Mapping[str, Mapping[str, Any]]) -> str:
     for i, c in enumerate(first["classes"]):
         share = percent(c["pixels"] / first["pixels"] if first["pixels"] else None)
         rows.append([c["name"], share, *(percent(r["classes"][i]["iu"]) for r in records.values())])
-    return html.table(["IU of class", "% pixels", *records], rows)
+    return markup.table(["IU of class", "% pixels", *records], rows)

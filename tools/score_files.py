@@ -68,14 +68,15 @@ def full_text(records: Mapping[str, Mapping[str, Any]], title: str) -> str:
     return "\n".join(parts)
 
 
-def layout(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Text columns, the first to the left, the others to the right, with a rule under the header."""
+def layout(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """Text columns, the first `left` to the left, the others to the right, with a rule under the header."""
     lines = [list(header), *(list(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
 
     def join(line: Sequence[str]) -> str:
-        others = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        return "  ".join([line[0].ljust(widths[0]), *others]).rstrip()
+        cells = [cell.ljust(width) if i < left else cell.rjust(width)
+                 for i, (cell, width) in enumerate(zip(line, widths, strict=True))]
+        return "  ".join(cells).rstrip()
 
     return "\n".join([join(lines[0]), "-" * (sum(widths) + 2 * len(widths) - 2), *map(join, lines[1:])])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -50,5 +51,8 @@ def run(name: str, arguments: Sequence[str]) -> int:
     long = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
     words = ["-" + word if word.startswith("-") and not word.startswith("--")
              and "-" + word.split("=")[0] in long else word for word in arguments]
-    status: int = module.run(parser.parse_args(words))
+    options = parser.parse_args(words)
+    if getattr(options, "python_layers", None) is not None:
+        os.environ["CAFFE_PYTHON_LAYERS"] = options.python_layers
+    status: int = module.run(options)
     return status

@@ -17,6 +17,13 @@ def switch(parser: argparse.ArgumentParser, name: str, help: str) -> None:
                         default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
+def python_layers(parser: argparse.ArgumentParser) -> None:
+    """-python_layers, of the commands that build nets; `commands.run` obeys it."""
+    parser.add_argument("--python_layers", metavar="none|MODULE,...",
+                        help="the modules that Python layers may come from, or none; "
+                             "in place of the environment variable CAFFE_PYTHON_LAYERS")
+
+
 def device(parser: argparse.ArgumentParser) -> None:
     """-gpu and -device_id."""
     switch(parser, "gpu", "compute on the GPU")
@@ -43,6 +50,7 @@ def preprocessing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--raw_scale", type=float, default=255.0, help="factor before the mean (default 255)")
     parser.add_argument("--channel_swap", default="2,1,0", help="order of the channels; default 2,1,0 (RGB to BGR), "
                                                                 "'' to leave them")
+    python_layers(parser)
     device(parser)
 
 

@@ -6,7 +6,7 @@ import argparse
 
 from .. import glog
 from ..errors import CaffeError
-from ._flags import choose_device
+from ._flags import choose_device, python_layers
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("db_type", choices=("lmdb", "npz", "h5"), help="lmdb as Caffe writes, or one array in a file")
     parser.add_argument("mode", nargs="?", default="CPU", choices=("CPU", "GPU"), help="default CPU")
     parser.add_argument("device", nargs="?", default="0", help="the GPU's number, also as DEVICE_ID=0")
+    python_layers(parser)
 
 
 def run(options: argparse.Namespace) -> int:

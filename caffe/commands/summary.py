@@ -5,17 +5,22 @@ import argparse
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .. import memory
+from ..errors import CaffeError, NetError
 from ..inspect import geometry
 from ..proto import caffe_pb2, proto_fields, text
 from ..proto.netfilter import PHASES, of_phase
+from ._flags import python_layers
 
 if TYPE_CHECKING:
     from ..net import Net
 
 _BYTES = 4   # of a float32
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,16 +58,32 @@ class Summary:
     def totals(self) -> dict[str, int]:
         sums = {key: sum(getattr(row, key) for row in self.layers)
                 for key in ("parameters", "fixed", "macs", "forward_bytes", "training_bytes")}
-        return {**sums, "parameter_bytes": _BYTES * sums["parameters"]}
+        return {**sums, "parameter_bytes": _BYTES * sums["parameters"],
+                "history_bytes": _BYTES * (sums["parameters"] - sums["fixed"])}
+
+    @property
+    def needed(self) -> int:
+        """Bytes for a pass in this phase: parameters and blobs, for TRAIN with all diffs and the history of SGD."""
+        sums = self.totals
+        return sums["parameter_bytes"] + (sums["training_bytes"] + sums["history_bytes"] if self.phase == "TRAIN"
+                                          else sums["forward_bytes"])
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("net", help="a net's prototxt")
     parser.add_argument("--phase", choices=list(PHASES), default="TEST", help="the layers of this phase (TEST)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    python_layers(parser)
+    parser.add_argument("--fit", metavar="SIZE", help="say only the largest batch that fits into, say, 8GiB")
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.fit:
+        limit = _bytes(options.fit)
+        batch, needed = largest_batch(options.net, limit, options.phase)
+        print(f"batch {batch}: {_size(needed)} of {_size(limit)} in phase {options.phase}, the scratch memory of "
+              "algorithms not counted")
+        return 0
     made = summarize(options.net, options.phase)
     if options.json:
         print(json.dumps({**dataclasses.asdict(made), "totals": made.totals}, indent=1))
@@ -71,11 +92,16 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def summarize(net: str, phase: str = "TEST") -> Summary:
-    """Measure a net prototxt. The net is wired up, but its weights and blobs are never filled, so that it takes next
-    to no memory. Raises ParseError, NetError, LayerError, and DataError when a data layer cannot open its source."""
+def summarize(net: str, phase: str = "TEST", batch: int | None = None) -> Summary:
+    """Measure a net prototxt, with another `batch` than it says if that is given.
+
+    The net is wired up, but its weights and blobs are never filled, so that it takes next to no memory. Raises
+    ParseError, NetError, LayerError, and DataError when a data layer cannot open its source.
+    """
     parsed = text.load_net(net)
     param, kept = of_phase(parsed.param, phase)
+    if batch is not None:
+        _set_batch(param, batch, net)
     unfilled = _unfilled(param, [parsed.lines[i] if i < len(parsed.lines) else None for i in kept], parsed.file or "")
     names = {layer.name: layer for layer in param.layer}
     shapes = {name: blob.shape for name, blob in unfilled.blobs.items()}
@@ -84,6 +110,44 @@ def summarize(net: str, phase: str = "TEST") -> Summary:
     return Summary(param.name, phase, [
         _row(unfilled, layer, name, fields[name], owned)
         for name, layer in zip(unfilled.layer_dict, unfilled.layers, strict=True) if name in names])
+
+
+def largest_batch(net: str, limit: int, phase: str = "TEST") -> tuple[int, int]:
+    """The largest batch for which `Summary.needed` is at most `limit` bytes, and what it needs. Blobs grow in step with
+    the batch, so two sizes tell. Raises NetError when one image does not fit or no data layer has a batch to change."""
+    from ..blob import MAX_COUNT
+
+    one, two = (summarize(net, phase, batch) for batch in (1, 2))
+    each = two.needed - one.needed
+    most = MAX_COUNT // max(math.prod(shape) for row in one.layers for shape in row.shapes)
+    batch = min((limit - one.needed) // each + 1 if each else most, most)
+    if batch < 1:
+        raise NetError("a batch of 1 does not fit", file=net, found=f"{_size(one.needed)} needed",
+                       expected=f"at most {_size(limit)}", help="use smaller images; `caffe summary` says which "
+                       "layers need how much")
+    return batch, one.needed + (batch - 1) * each
+
+
+def _set_batch(param: Any, batch: int, file: str) -> None:
+    """Set the first axis of what data layers make, where it is the batch now."""
+    before = None
+    for layer in (layer for layer in param.layer if not layer.bottom):
+        own = proto_fields.own_param(layer)
+        for shape in own.shape if layer.type in ("Input", "DummyData") else ():
+            before = shape.dim[0] if before is None else before
+            shape.dim[0] = batch if shape.dim[0] == before else shape.dim[0]
+        if hasattr(own, "batch_size"):
+            own.batch_size = before = batch
+    if before is None:
+        raise NetError("has no data layer whose batch can be set from outside", file=file,
+                       help="measure the deploy net, or change the batch in the layer's param_str")
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]?)(?:iB|B)?", text, re.IGNORECASE)
+    if not match:
+        raise CaffeError("-fit takes an amount of memory", found=text, help="for example -fit 8GiB or -fit 500MiB")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
 def _unfilled(param: Any, lines: Sequence[int | None], file: str) -> Net:
@@ -156,8 +220,8 @@ def table(made: Summary) -> str:
         f"parameters: {sums['parameters'] - sums['fixed']:,} learned, {sums['fixed']:,} fixed (lr_mult 0)",
         f"weights {_size(sums['parameter_bytes'])}; with the blobs of a forward pass "
         f"{_size(sums['parameter_bytes'] + sums['forward_bytes'])}; of training "
-        f"{_size(sums['parameter_bytes'] + sums['training_bytes'])}, and "
-        f"{_size(_BYTES * (sums['parameters'] - sums['fixed']))} of history for SGD"])
+        f"{_size(sums['parameter_bytes'] + sums['training_bytes'])}, and {_size(sums['history_bytes'])} of history "
+        f"for SGD; this machine has {_size(memory.available())} free"])
 
 
 def _axes(values: list[float] | None) -> str:

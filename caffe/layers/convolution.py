@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from ..function import FunctionLayer, Shape
 from ..layer import register
+from . import bilinear
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -195,6 +196,13 @@ class Deconvolution(_Filters):
         return self.stride[i] * (size - 1) + self.extent(i) - 2 * self.pad[i]
 
     def apply(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        # on a GPU looking at the weights would wait for the device
+        if (x.device.type == "cpu" and x.dim() == 4 and max(self.dilation) == 1 and not weight.requires_grad
+                and not torch.compiler.is_compiling()):   # an exported graph has no look at its weights
+            fixed = bilinear.factors(weight, self.p.group)
+            if fixed:
+                y = bilinear.upsample(x, *fixed, self.stride, self.pad)
+                return y if bias is None else y + bias[:, None, None]
         return _TRANSPOSED[x.dim() - 2](
             x, weight, bias, self.stride, self.pad, 0, self.p.group, self.dilation
         )

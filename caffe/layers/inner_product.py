@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from ..blob import Blob
 from ..errors import DataError
 from ..function import FunctionLayer, Shape
 from ..layer import register
@@ -68,16 +69,19 @@ class Embed(FunctionLayer):
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         return [(*shapes[0], self.p.num_output)]
 
-    def compute(self, x: torch.Tensor, weight: torch.Tensor, *bias: torch.Tensor) -> torch.Tensor:
-        index = x.detach().long()
-        if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < len(weight):
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        index = bottom[0].tensor().long()
+        if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < self.p.input_dim:
             raise DataError(
                 "Embed: an index is out of range",
                 file=self.defined_at or None,
                 layer=self.name,
                 found=f"{int(index.min())} to {int(index.max())}",
-                expected=f"0 to {len(weight) - 1}",
+                expected=f"0 to {self.p.input_dim - 1}",
                 help="correct the data, or raise input_dim",
             )
-        y = F.embedding(index, weight)
+        super().forward(bottom, top)
+
+    def compute(self, x: torch.Tensor, weight: torch.Tensor, *bias: torch.Tensor) -> torch.Tensor:
+        y = F.embedding(x.detach().long(), weight)
         return y + bias[0] if bias else y

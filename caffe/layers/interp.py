@@ -67,7 +67,7 @@ class Interp(FunctionLayer):
             return F.interpolate(x, size, mode="bilinear", align_corners=True)
         for axis, n in zip((2, 3), size, strict=True):
             old = x.shape[axis]
-            ratio = torch.tensor((old - 1) / (n - 1) if n > 1 else 0.0)  # in float32, as the fork
-            index = (ratio * torch.arange(n) + 0.5).floor().long().to(x.device)
+            ratio = torch.full((), (old - 1) / (n - 1) if n > 1 else 0.0, device=x.device)  # in float32, as the fork
+            index = (ratio * torch.arange(n, device=x.device) + 0.5).floor().long()
             x = x.index_select(axis, index)
         return x

@@ -26,10 +26,13 @@ class LossLayer(FunctionLayer):
     is_loss = True
     no_diff_to: tuple[int, ...] = (1,)
     default_normalization = _VALID
+    weights_classes = False     # knows SegNet's weight_by_label_freqs
 
     def __init__(self, layer_param: Any) -> None:
         super().__init__(layer_param)
         loss = layer_param.loss_param
+        if loss.weight_by_label_freqs and not self.weights_classes:
+            self.fail("does not weight classes", found="weight_by_label_freqs", help="remove it from loss_param")
         self.ignore_label: int | None = loss.ignore_label if loss.HasField("ignore_label") else None
         if loss.HasField("normalization"):
             self.normalization = loss.normalization
@@ -40,10 +43,10 @@ class LossLayer(FunctionLayer):
 
     def normalizer(self, valid: torch.Tensor, batch: int, full: int) -> torch.Tensor:
         """What to divide the loss by: at least 1, so that a batch without any label gives 0."""
-        sizes = {_FULL: full, _VALID: valid, _BATCH_SIZE: batch, _NONE: 1}
-        return torch.as_tensor(sizes[self.normalization], dtype=torch.float32, device=valid.device).clamp(
-            min=1
-        )
+        if self.normalization == _VALID:
+            return valid.float().clamp(min=1)
+        size = {_FULL: full, _BATCH_SIZE: batch, _NONE: 1}[self.normalization]
+        return torch.full((), max(1, size), dtype=torch.float32, device=valid.device)  # torch.tensor would sync
 
     def check_batch(self, *shapes: Shape) -> None:
         if not shapes[0] or not shapes[1] or shapes[0][0] != shapes[1][0]:
@@ -84,8 +87,8 @@ def check_labels(
         valid = index != ignore
         index = index.masked_fill_(~valid, 0)
     if index.numel():
-        low, high = torch.aminmax(index)
-        if int(low) < 0 or int(high) >= classes:
+        low, high = torch.stack(torch.aminmax(index)).tolist()  # on a GPU one wait, not two
+        if low < 0 or high >= classes:
             _bad_label(layer, index.reshape(bottom[1].shape), classes, ignore, bottom[1])
     return index, valid
 
@@ -127,7 +130,7 @@ class SigmoidCrossEntropyLoss(LossLayer):
     def compute(self, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         target = target.view_as(x)
         losses = F.binary_cross_entropy_with_logits(x, target, reduction="none")
-        count = torch.as_tensor(x.numel(), device=x.device)
+        count = torch.full((), x.numel(), device=x.device)
         if self.ignore_label is not None:
             valid = target.long() != self.ignore_label
             losses, count = torch.where(valid, losses, 0), valid.sum()

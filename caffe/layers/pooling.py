@@ -31,6 +31,8 @@ def torch_does(size: Pair, out: Pair, kernel: Pair, stride: Pair, pad: Pair, cei
     for n, o, k, s, p in zip(size, out, kernel, stride, pad, strict=True):
         theirs = (n + 2 * p - k + (s - 1 if ceil else 0)) // s + 1
         if ceil and (theirs - 1) * s >= n + p:
+            if torch.compiler.is_exporting():
+                return False   # ONNX would make this window
             theirs -= 1
         if theirs != o or 2 * p > k:
             return False
@@ -81,9 +83,12 @@ def max_pool_with_mask(
 def ave_pool(x: torch.Tensor, kernel: Pair, stride: Pair, pad: Pair, ceil: bool = True) -> torch.Tensor:
     """Sum of each window over its size, padding counted, bounded by size + pad."""
     out, direct = windows_out(x, kernel, stride, pad, ceil)
+    if ceil and torch.compiler.is_exporting():  # readers of ONNX differ over windows that hang over the end
+        ceil, direct = False, torch_does((x.shape[2], x.shape[3]), out, kernel, stride, pad, False)
     if direct:
         return F.avg_pool2d(x, kernel, stride, pad, ceil_mode=ceil)
-    sums = F.avg_pool2d(pad_to_windows(x, out, kernel, stride, pad, 0), kernel, stride, divisor_override=1)
+    # not by divisor_override=1, which ONNX has no word for
+    sums = F.avg_pool2d(pad_to_windows(x, out, kernel, stride, pad, 0), kernel, stride) * (kernel[0] * kernel[1])
     start = [torch.arange(out[i], device=x.device) * stride[i] - pad[i] for i in (0, 1)]
     ends = [(start[i] + kernel[i]).clamp(max=x.shape[2 + i] + pad[i]) for i in (0, 1)]
     rows, cols = ((ends[i] - start[i]).clamp(min=1) for i in (0, 1))  # a window of nothing gives 0
@@ -114,7 +119,7 @@ class Pooling(FunctionLayer):
     MAX: the first of equal elements wins; a second top receives its index y * width + x. AVE: divides by the
     window's size with padding, bounded by size + pad. STOCHASTIC: in training one element drawn with
     probability proportional to its value, in testing the mean weighted by value; not with padding.
-    Forks' `ceil_mode: false` is round_mode: FLOOR.
+    Forks' `ceil_mode: false` and `torch_pooling: true` are round_mode: FLOOR.
     """
 
     saves_output = False
@@ -122,7 +127,7 @@ class Pooling(FunctionLayer):
     def __init__(self, layer_param: Any) -> None:
         super().__init__(layer_param)
         self.tops = (1, 2) if self.p.pool == MAX else 1
-        self.ceil = self.p.round_mode == 0 and self.p.ceil_mode
+        self.ceil = self.p.round_mode == 0 and self.p.ceil_mode and not self.p.torch_pooling
 
     def configure(self, *shapes: Shape) -> None:
         p = self.p

@@ -109,8 +109,8 @@ class PrefetchingSource(Source):
         """Open the source; returns the shape of the first item: channels, height, width. Raises DataError."""
         raise NotImplementedError
 
-    def load_item(self, number: int) -> tuple[np.ndarray, float]:
-        """Item `number` as the top takes it, and its label. Called in another thread, for rising numbers."""
+    def load_item(self, number: int) -> tuple[np.ndarray, float | np.ndarray]:
+        """Item `number` as the top takes it, and its label (or labels). Called in a thread, for rising numbers."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ what they use
@@ -146,19 +146,20 @@ class PrefetchingSource(Source):
     # ------------------------------------------------------------------ batches
     def _load(self, position: int) -> Batch:
         images = np.empty(0, np.float32)
-        labels = np.empty(self.p.batch_size, np.float32)
+        labels: list[float | np.ndarray] = []
         with self._named():
             for i in range(self.p.batch_size):
-                image, labels[i] = self.load_item(position + i)
+                image, label = self.load_item(position + i)
                 if i == 0:
-                    images = np.empty((len(labels), *image.shape), np.float32)
+                    images = np.empty((self.p.batch_size, *image.shape), np.float32)
                 elif image.shape != images.shape[1:]:
                     raise self.bad_data(
                         "images of one batch differ in shape", found=image.shape, expected=images.shape[1:],
                         help="set crop_size, or new_height and new_width where there are such, or batch_size: 1",
                     )
                 images[i] = image
-        return [images, labels]
+                labels.append(label)
+        return [images, np.array(labels, np.float32)]
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         depth = self.layer_param.data_param.prefetch

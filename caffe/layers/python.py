@@ -24,7 +24,7 @@ class PythonLayer(Layer):
     C subclasses caffe.Layer and sees `self.param_str` and `self.phase`. The module is looked for on
     sys.path, then in the current folder, then beside the prototxt. The environment variable
     CAFFE_PYTHON_LAYERS restricts which modules a net may name: a comma-separated list (submodules
-    included), or "none".
+    included), or "none". The commands' flag -python_layers sets it.
     """
 
     @classmethod
@@ -89,7 +89,7 @@ class PythonLayer(Layer):
                 f"module '{module_name}' is not allowed",
                 expected=f"CAFFE_PYTHON_LAYERS={rule}",
                 help="this net wants to run Python code; if you trust it, add the module to the environment "
-                "variable CAFFE_PYTHON_LAYERS or unset that",
+                "variable CAFFE_PYTHON_LAYERS (or the flag -python_layers)",
             )
 
     def _import(self, name: str) -> ModuleType:

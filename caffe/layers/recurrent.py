@@ -129,9 +129,8 @@ class _Recurrent(FunctionLayer):
         return [(t, n, self.hidden), *[(1, n, self.hidden)] * len(self.state_bottoms)]
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        shape = (1, bottom[0].shape[1], self.hidden)
-        if not self.state or self.state[0].shape != shape:
-            self.state = [bottom[0].tensor().new_zeros(shape) for _ in range(self.n_state)]
+        if self.state and self.state[0].shape[1] != bottom[0].shape[1]:
+            self.reset()
         self._last: list[torch.Tensor] = []
         super().forward(bottom, top)
         self.state = self._last
@@ -152,6 +151,7 @@ class _Recurrent(FunctionLayer):
         n = len(self.layer_param.bottom)
         x, cont, params = args[0], args[1].detach()[..., None], args[n:]
         state = [args[i].detach() for i in self.state_bottoms] or [s.to(x.device) for s in self.state]
+        state = state or [x.new_zeros(1, x.shape[1], self.hidden)] * self.n_state
         drive = F.linear(x.reshape(*x.shape[:2], -1), params[0], params[1])
         if self.static:
             drive = drive + F.linear(args[2].reshape(x.shape[1], -1), params[2])

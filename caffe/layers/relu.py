@@ -39,7 +39,8 @@ class ReLU(InPlace):
     """
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
-        return F.leaky_relu(x, self.p.negative_slope)
+        slope = self.p.negative_slope
+        return F.relu(x) if slope == 0 else F.leaky_relu(x, slope)
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         slope = self.p.negative_slope
@@ -77,7 +78,7 @@ class ReLU(InPlace):
 class Dropout(InPlace):
     """In training y = x * mask / (1 - dropout_ratio), each mask bit 1 with probability 1 - dropout_ratio.
 
-    In testing y = x. `scale_train` is V0's; the schema has it no more.
+    In testing y = x, unless SegNet's sample_weights_test asks for samples there too.
     """
 
     def configure(self, *shapes: Shape) -> None:
@@ -89,9 +90,13 @@ class Dropout(InPlace):
                 help="correct dropout_param",
             )
         self.scale = 1 / (1 - self.p.dropout_ratio)
+        self.draws: bool = self.phase == 0 or self.p.sample_weights_test
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        return x  # in testing; in training `forward` draws
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        if self.phase != 0:  # TEST
+        if not self.draws:
             if bottom[0] is not top[0]:
                 top[0].put(bottom[0].tensor().clone())
                 top[0].held_by_graph = False
@@ -109,7 +114,7 @@ class Dropout(InPlace):
         if not propagate_down[0]:
             return
         in_place = bottom[0] is top[0]
-        if self.phase != 0:
+        if not self.draws:
             if not in_place:
                 bottom[0].put_diff(top[0].diff_tensor().clone())
             return

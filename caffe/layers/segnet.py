@@ -1,15 +1,18 @@
-"""Layers of SegNet: Upsample (max unpooling) and BN (batch normalisation with its scale and shift)."""
+"""Layers of SegNet: Upsample (max unpooling) and BN (batch normalisation with its scale and shift); PSPNet's BN."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
+from ..blob import Blob
 from ..function import FunctionLayer, Shape
-from ..layer import register
+from ..layer import Count, Layer, register
 
 LEARN = 0
+_PSPNET = {"slope_filler", "bias_filler", "momentum", "eps", "frozen", "engine"}
 
 
 @register("Upsample")
@@ -49,13 +52,17 @@ class Upsample(FunctionLayer):
         scaled = tuple(n * s - int(k) for n, s, k in zip(x[2:], self.scale, less, strict=True))
         return [(*x[:2], *(self.exact or scaled))]
 
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        index, (height, width) = bottom[1].tensor().long(), top[0].shape[2:]
+        if index.numel() and (int(index.min()) < 0 or int(index.max()) >= height * width):
+            self.fail("the mask points outside the top", found=f"{int(index.min())} to {int(index.max())}",
+                      expected=f"indices into {height} x {width}",
+                      help="give upsample_h and upsample_w as the size that the Pooling layer had below it")
+        super().forward(bottom, top)
+
     def compute(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         shape = self.top_shapes(tuple(x.shape), tuple(mask.shape))[0]
         index = mask.detach().flatten(2).long()
-        if index.numel() and (int(index.min()) < 0 or int(index.max()) >= shape[2] * shape[3]):
-            self.fail("the mask points outside the top", found=f"{int(index.min())} to {int(index.max())}",
-                      expected=f"indices into {shape[2]} x {shape[3]}",
-                      help="give upsample_h and upsample_w as the size that the Pooling layer had below it")
         return x.new_zeros(*shape[:2], shape[2] * shape[3]).scatter(2, index, x.flatten(2)).view(shape)
 
 
@@ -66,10 +73,21 @@ class BN(FunctionLayer):
     Fork: SegNet. LEARN takes the batch's statistics in testing too; a net is deployed with them folded into
     scale and shift, and INFERENCE. Parameters: scale, shift, (1, channels, 1, 1) each; their fillers are 0 by
     default, so give scale_filler. Tops 1 and 2, with LEARN: the batch's mean and (biased) variance.
+    PSPNet's type of this name is RunningBN, taken for a bn_param with its fields, or four `param` or blobs.
     """
 
-    tops = (1, 3)
+    tops: Count = (1, 3)
     saves_output = False
+
+    @classmethod
+    def create(cls, layer_param: Any, where: str = "") -> Layer:
+        named = {field.name for field, _ in layer_param.bn_param.ListFields()}
+        running = named & _PSPNET or not named and 4 in (len(layer_param.param), len(layer_param.blobs))
+        layer = super(BN, RunningBN if running else cls).create(layer_param, where)
+        if running and named - _PSPNET:
+            layer.fail("mixes fields of SegNet's BN and of PSPNet's", found=", ".join(sorted(named)),
+                       expected=f"only, or none, of {', '.join(sorted(_PSPNET))}", help="correct bn_param")
+        return layer
 
     def configure(self, *shapes: Shape) -> None:
         self.top_shapes(shapes[0])
@@ -86,7 +104,8 @@ class BN(FunctionLayer):
                              expected="(num, channels, height, width)", help="reshape the bottom")
         return [shape, *[(1, shape[1], 1, 1)] * (len(self.layer_param.top) - 1)]
 
-    def compute(self, x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> Sequence[torch.Tensor]:
+    def compute(self, *args: torch.Tensor) -> Sequence[torch.Tensor]:
+        x, scale, shift = args
         if self.p.bn_mode != LEARN:
             return [x * scale + shift]
         y = torch.batch_norm(x, scale.flatten(), shift.flatten(), None, None, True, 0, 1e-9, False)
@@ -94,3 +113,44 @@ class BN(FunctionLayer):
             return [y]
         var, mean = torch.var_mean(x.detach(), (0, 2, 3), correction=0, keepdim=True)
         return [y, mean, var][: len(self.layer_param.top)]
+
+
+class RunningBN(BN):
+    """y = slope (x - mean) / sqrt(var + eps) + bias per channel: the batch's in training, else the running averages.
+
+    Forks: yjxiong's, PSPNet, ICNet (type "BN" too). Parameters: slope, bias, running mean and (biased) variance,
+    (1, channels, 1, 1) each; a forward pass in training makes the averages momentum times themselves plus 1 - momentum
+    times the batch's. With frozen the averages, variance 1 at first, serve in training too, and nothing is learned.
+    """
+
+    tops = 1
+
+    def configure(self, *shapes: Shape) -> None:
+        from ..proto import caffe_pb2
+
+        self.top_shapes(shapes[0])
+        variance = caffe_pb2.FillerParameter(type="constant", value=float(self.p.frozen))
+        for filler in (self.p.slope_filler, self.p.bias_filler, caffe_pb2.FillerParameter(), variance):
+            self.add_param((1, shapes[0][1], 1, 1), filler)
+        while len(self.layer_param.param) < 4:
+            self.layer_param.param.add()
+        for spec in self.layer_param.param[0 if self.p.frozen else 2 :]:
+            spec.lr_mult = spec.decay_mult = 0
+        self.fixed: bool = self.p.frozen or self.phase != 0
+        self._batch: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        super().forward(bottom, top)
+        if self._batch is not None:
+            for blob, newest in zip(self.blobs[2:], self._batch, strict=True):
+                blob.tensor(write=True).lerp_(newest, 1 - self.p.momentum)
+            self._batch = None
+
+    def compute(self, *args: torch.Tensor) -> Sequence[torch.Tensor]:
+        x, slope, bias, *running = args
+        mean, var = (r.detach().flatten() for r in running)
+        if not self.fixed:
+            var, mean = torch.var_mean(x.detach(), (0, 2, 3), correction=0)
+            self._batch = mean.view_as(slope), var.view_as(slope)
+            return [torch.batch_norm(x, slope.flatten(), bias.flatten(), None, None, True, 0, self.p.eps, False)]
+        return [torch.batch_norm(x, slope.flatten(), bias.flatten(), mean, var, False, 0, self.p.eps, False)]

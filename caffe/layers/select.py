@@ -29,18 +29,21 @@ class BatchReindex(FunctionLayer):
             self.wrong_shape("indices have one axis", found=shapes[1], help="flatten bottom 1")
         return [(*shapes[1], *shapes[0][1:])]
 
-    def compute(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        rows = index.detach().long()
-        if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < len(x):
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        rows, num = bottom[1].tensor().long(), bottom[0].shape[0]
+        if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < num:
             raise DataError(
                 "BatchReindex: an index is out of range",
                 file=self.defined_at or None,
                 layer=self.name,
                 found=f"{int(rows.min())} to {int(rows.max())}",
-                expected=f"0 to {len(x) - 1}",
+                expected=f"0 to {num - 1}",
                 help="correct the indices in bottom 1",
             )
-        return x.index_select(0, rows)
+        super().forward(bottom, top)
+
+    def compute(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        return x.index_select(0, index.detach().long())
 
 
 @register("Filter")

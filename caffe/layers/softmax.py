@@ -32,15 +32,18 @@ class Softmax(FunctionLayer):
 class SoftmaxWithLoss(LossLayer):
     """-log softmax(x)[label], summed and divided by the normalizer; a second top receives the probabilities.
 
-    Labels are integers below the number of classes, one per position, those equal to `ignore_label` left out.
+    Labels are integers below the number of classes, one per position, those equal to `ignore_label` left out. SegNet's
+    weight_by_label_freqs multiplies each position's loss by class_weighting of its label; the normalizer stays.
     Written by hand: the probabilities are all that is kept, and the gradient is prob - onehot.
     """
 
     tops = (1, 2)
+    weights_classes = True
 
     def __init__(self, layer_param: Any) -> None:
         super().__init__(layer_param)
         self.kept: tuple[torch.Tensor, ...] | None = None
+        self.weights = torch.tensor(layer_param.loss_param.class_weighting)
 
     def forget(self) -> None:
         self.kept = None
@@ -50,10 +53,13 @@ class SoftmaxWithLoss(LossLayer):
         x, label = shapes
         self.at = self.axis(self.p.axis, x)
         self.check_label_count(x, label, self.at)
+        if self.layer_param.loss_param.weight_by_label_freqs and len(self.weights) != x[self.at]:
+            self.wrong_shape("needs one class_weighting for each class", found=len(self.weights), expected=x[self.at],
+                             help="correct loss_param")
         return [(), x][: len(self.layer_param.top)]
 
     def _evaluate(self, bottom: Sequence[Blob]) -> tuple[torch.Tensor, ...]:
-        """Probabilities, labels (ignored ones 0), which of them count (or empty), and the normalizer."""
+        """Probabilities, labels (ignored ones 0), which of them count or how much (or empty), and the normalizer."""
         x = (
             bottom[0].tensor().flatten(self.at + 1)
             if self.at + 1 < len(bottom[0].shape)
@@ -63,7 +69,10 @@ class SoftmaxWithLoss(LossLayer):
         prob = torch.softmax(x, 1)
         label = bottom[1].tensor().reshape(len(x), 1, x.shape[2])
         index, valid = check_labels(self, label, x.shape[1], self.ignore_label, bottom)
-        count = valid.sum() if valid.numel() else label.new_tensor(label.numel())
+        count = valid.sum() if valid.numel() else label.new_full((), label.numel())
+        if self.layer_param.loss_param.weight_by_label_freqs:
+            self.weights = self.weights.to(x.device)
+            valid = self.weights[index] * (valid if valid.numel() else 1)
         return prob, index, valid, self.normalizer(count, len(x), label.numel())
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:

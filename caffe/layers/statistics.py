@@ -20,6 +20,8 @@ class BatchNorm(FunctionLayer):
     Parameters: sums of means, of variances (with m / (m - 1), m elements per channel) and of weights, each
     moving_average_fraction times the former plus the newest; the first two over the third are the
     estimates, and a third of 0 means mean 0 and variance 0. They cannot be learned: their lr_mult is 0.
+    Fork: NVCaffe's scale_bias (or scale_filler, bias_filler) adds a learned scale, 1, and bias, 0, as parameters 3
+    and 4, and an eps of at least 1e-5. There the third is always 1, and averages begin with the first batch.
     """
 
     saves_output = False
@@ -37,7 +39,13 @@ class BatchNorm(FunctionLayer):
         zero = caffe_pb2.FillerParameter(type="constant")
         for shape in (shapes[0][1:2], shapes[0][1:2], (1,)):
             self.add_param(shape, zero)
-        for i, spec in enumerate(self.layer_param.param):
+        p, self.eps = self.p, self.p.eps
+        if p.scale_bias or p.HasField("scale_filler") or p.HasField("bias_filler"):
+            one = caffe_pb2.FillerParameter(type="constant", value=1)
+            self.add_param(shapes[0][1:2], p.scale_filler if p.HasField("scale_filler") else one)
+            self.add_param(shapes[0][1:2], p.bias_filler)
+            self.eps = max(self.eps, 1e-5)
+        for i, spec in enumerate(self.layer_param.param[:3]):
             if spec.lr_mult != 0:
                 self.fail(
                     f"param {i} is a statistic, which is not learned",
@@ -65,25 +73,25 @@ class BatchNorm(FunctionLayer):
         super().forward(bottom, top)
         if self._batch is not None:
             one = self._batch[0].new_ones(1)
-            for blob, newest in zip(self.blobs, (*self._batch, one), strict=True):
+            for blob, newest in zip(self.blobs[:3], (*self._batch, one), strict=True):
                 blob.tensor(write=True).mul_(self.p.moving_average_fraction).add_(newest)
             self._batch = None
 
     def compute(
-        self, x: torch.Tensor, mean: torch.Tensor, var: torch.Tensor, weight: torch.Tensor
+        self, x: torch.Tensor, mean: torch.Tensor, var: torch.Tensor, weight: torch.Tensor, *affine: torch.Tensor
     ) -> torch.Tensor:
-        eps = self.p.eps
+        eps, (scale_by, shift_by) = self.eps, affine or (None, None)
         if self.use_global:
             scale = torch.where(weight == 0, 0, 1 / weight).detach()
             return torch.batch_norm(
-                x, None, None, mean.detach() * scale, var.detach() * scale, False, 0, eps, False
+                x, scale_by, shift_by, mean.detach() * scale, var.detach() * scale, False, 0, eps, False
             )
         sums = torch.zeros_like(mean, requires_grad=False), torch.zeros_like(var, requires_grad=False)
         if x.numel() == len(mean):  # one element per channel: y is 0 exactly, its m / (m - 1) does not exist
             self._batch = x.detach().reshape(-1), torch.zeros_like(var, requires_grad=False)
-            return torch.batch_norm(x - x.detach(), None, None, *sums, True, 1, eps, False)
+            return torch.batch_norm(x - x.detach(), scale_by, shift_by, *sums, True, 1, eps, False)
         self._batch = sums
-        return torch.batch_norm(x, None, None, *sums, True, 1, eps, False)
+        return torch.batch_norm(x, scale_by, shift_by, *sums, True, 1, eps, False)
 
 
 class _Normalized(torch.autograd.Function):

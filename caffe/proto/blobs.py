@@ -8,7 +8,7 @@ except through `SerializeToString` / `ParseFromString`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from ..errors import CaffeError, WeightsError
 from ..files import atomic_write, describe_file
-from . import caffe_pb2, schema
+from . import caffe_pb2, schema, wire
 
 _RAW = schema.raw_messages()
 NetParameter = _RAW["NetParameter"]
@@ -32,6 +32,7 @@ _PROTO_LIMIT = 2**31 - 1  # protobuf's own limit on one message
 _FETCH_AGAIN = "download or copy the file again and compare its size or checksum"
 _MAX_AXES = 32  # Caffe's own limit
 _NO_MESSAGE = (DecodeError, UnicodeDecodeError, RecursionError)  # the last two from protobuf's Python runtime
+_RAW_TYPES = {caffe_pb2.DOUBLE: "<f8", caffe_pb2.FLOAT: "<f4", caffe_pb2.FLOAT16: "<f2"}
 _LEGACY_DIMS = ("num", "channels", "height", "width")
 
 
@@ -41,7 +42,21 @@ def read_net(path: str | os.PathLike[str]) -> Any:
     Raises `WeightsError` naming the file, what it looks like and what to do: not there, an HTML page, a Git
     LFS pointer, HDF5, a prototxt, a solver state, cut short, or without layers.
     """
+    return _net(path, _read_bytes(path))
+
+
+def open_net(path: str | os.PathLike[str]) -> tuple[Any, bytes | None]:
+    """`read_net` without a copy of the arrays: the net, and what `blob_array` takes as `store` for its blobs."""
     data = _read_bytes(path)
+    if (light := wire.outline(data, "NetParameter")) is not None:
+        try:
+            return _net(path, light), data
+        except WeightsError:   # which describes the outline, not the file
+            pass
+    return _net(path, data), None
+
+
+def _net(path: str | os.PathLike[str], data: bytes) -> Any:
     net = _parse(path, data, "NetParameter")
     if not net.layer and not net.layers:
         raise _not_weights(path, data, "holds no layers")
@@ -76,19 +91,29 @@ def read_blob(path: str | os.PathLike[str]) -> np.ndarray:
                            help="give a .binaryproto as compute_image_mean writes it") from problem
 
 
-def blob_array(blob: Any, diff: bool = False) -> np.ndarray:
+def blob_array(blob: Any, diff: bool = False, store: bytes | None = None) -> np.ndarray:
     """The values of a `BlobProto` of either schema as a float32 array in the blob's shape.
 
+    `store` is what `open_net` gave with the blob's net.
     The array is read-only when it shares the message's bytes: copy it to change it.  The shape comes from the
-    four legacy fields when one of them is set (as in Caffe), else from `shape`; doubles are converted.
+    four legacy fields when one of them is set (as in Caffe), else from `shape`; doubles are converted, and
+    NVCaffe's raw_data of any precision.
     Raises `WeightsError` when the number of values does not fit the shape.
     """
     shape = blob_shape(blob)
     kind = "diff" if diff else "data"
     doubles, floats = getattr(blob, f"double_{kind}"), getattr(blob, kind)
     source, dtype = (doubles, "<f8") if len(doubles) else (floats, "<f4")
+    if not len(source) and blob.HasField(f"raw_{kind}"):   # NVCaffe's
+        number = getattr(blob, f"raw_{kind}_type") if blob.HasField(f"raw_{kind}_type") else None
+        if number not in _RAW_TYPES:
+            raise WeightsError(f"raw_{kind} of a blob has no type that blobs have", found=f"raw_{kind}_type {number}",
+                               expected="DOUBLE (0), FLOAT (1) or FLOAT16 (2)", help=_FETCH_AGAIN)
+        source, dtype = [getattr(blob, f"raw_{kind}")], _RAW_TYPES[number]
     if len(source) and isinstance(source[0], bytes):
-        joined = source[0] if len(source) == 1 else b"".join(source)
+        joined: bytes | memoryview = source[0] if len(source) == 1 else b"".join(source)
+        if store is not None:
+            joined = wire.follow(bytes(joined), store)
         if len(joined) % np.dtype(dtype).itemsize:
             raise WeightsError(f"{kind} of a blob is garbled", found=f"{len(joined)} bytes")
         values = np.frombuffer(joined, dtype)
@@ -144,6 +169,16 @@ def write_message(
             help="a protobuf file holds at most 2 GiB: save larger nets as HDF5",
         ) from problem
     atomic_write(path, data, error=error)
+
+
+def write_pieces(
+    pieces: Sequence[Any], path: str | os.PathLike[str], *, error: type[CaffeError] = WeightsError
+) -> None:
+    """Write the pieces of a message (`proto.wire`), whole or not at all.  Raises `error` when that is impossible."""
+    if (size := sum(map(len, pieces))) > _PROTO_LIMIT:
+        raise error("cannot encode: larger than protobuf's limit of 2 GiB", file=path, found=f"{size} bytes",
+                    help="save larger nets as HDF5 (in a solver prototxt: snapshot_format: HDF5)")
+    atomic_write(path, lambda file: file.writelines(pieces), error=error)
 
 
 def _read_bytes(path: str | os.PathLike[str]) -> bytes:

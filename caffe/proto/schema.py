@@ -47,7 +47,7 @@ _SCALARS = {
 }
 _TOKEN = re.compile(r'//[^\n]*|\s+|(?P<token>"[^"]*"|[\w.+-]+|[{}\[\]=;,])')
 
-RAW_FIELDS = ("data", "diff", "double_data", "double_diff")
+RAW_FIELDS = ("data", "diff", "double_data", "double_diff", "raw_data", "raw_diff")
 """Fields of `BlobProto` that are bytes in `raw_messages()`."""
 
 

@@ -14,7 +14,7 @@ from google.protobuf import text_format
 
 from ..errors import CaffeError, ParseError, nearest
 from ..files import atomic_write, describe_file
-from . import blobs, caffe_pb2, schema
+from . import blobs, caffe_pb2, forks, schema
 from .upgrade import upgrade_net, upgrade_solver
 
 MAX_DEPTH = 100
@@ -225,10 +225,12 @@ def _explain(
 
 
 def _field_help(owner: str, name: str, root: str) -> str:
-    fields = schema.MESSAGES[owner].DESCRIPTOR.fields
+    unused = forks.NO_EFFECT.keys() | forks.REFUSED.keys()   # known, but nothing to advise
+    fields = [f for f in schema.MESSAGES[owner].DESCRIPTOR.fields if f"{owner}.{f.name}" not in unused]
     close = nearest(name, (f.name for f in fields))
     if close:
-        return "did you mean " + " or ".join(close) + "?"
+        fork = " (docs/forks.md lists what of Caffe's forks is here)" if name.endswith("_param") else ""
+        return "did you mean " + " or ".join(close) + "?" + fork
     other = {"NetParameter": "SolverParameter", "SolverParameter": "NetParameter"}.get(root)
     if owner == root and other and name in schema.MESSAGES[other].DESCRIPTOR.fields_by_name:
         kinds = ("solver", "net") if other == "SolverParameter" else ("net", "solver")

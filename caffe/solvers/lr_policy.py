@@ -30,8 +30,8 @@ def inv(p: Any, iteration: int, step: int) -> float:
 
 
 def poly(p: Any, iteration: int, step: int) -> float:
-    """base_lr * (1 - iteration / max_iter) ^ power"""
-    return p.base_lr * (1 - iteration / p.max_iter) ** p.power
+    """base_lr * (1 - iteration / max_iter) ^ power; it falls to min_lr (NVCaffe's, 0) instead of 0"""
+    return p.min_lr + (p.base_lr - p.min_lr) * (1 - iteration / p.max_iter) ** p.power
 
 
 def sigmoid(p: Any, iteration: int, step: int) -> float:
@@ -86,6 +86,10 @@ def learning_rate(p: Any, iteration: int, current_step: int, file: str | None = 
         current_step += 1
     try:
         rate = POLICIES[policy](p, iteration, current_step)
+        if iteration < p.rampup_interval:   # NVCaffe's, as min_lr: up from rampup_lr
+            rate = p.rampup_lr + (p.base_lr - p.rampup_lr) * (iteration / p.rampup_interval) ** 2
+        elif p.min_lr and not isinstance(rate, complex):
+            rate = max(rate, p.min_lr)
     except (OverflowError, ZeroDivisionError):
         rate = math.inf
     if isinstance(rate, complex) or not math.isfinite(rate):

@@ -65,8 +65,8 @@ def probe(prefix: str) -> None:
 
 def require_room(solver: Solver) -> None:
     """Make sure that one snapshot fits on the disk. Raises SnapshotError, before any work is lost."""
-    values = [blob.count * (2 if solver.param.snapshot_diff else 1) for layer in solver.net.layers for blob in layer.blobs]
-    need = 4 * sum(values + [blob.count for blob in solver.history])
+    weights = sum(blob.count for layer in solver.net.layers for blob in layer.blobs)
+    need = 4 * (weights * (2 if solver.param.snapshot_diff else 1) + sum(blob.count for blob in solver.history))
     folder = Path(solver.param.snapshot_prefix).parent
     if (free := shutil.disk_usage(folder).free) < need:
         raise SnapshotError("there is no room for a snapshot", file=folder, found=f"{free / 2**20:.1f} MiB free",

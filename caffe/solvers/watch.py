@@ -123,19 +123,25 @@ class StuckLoss:
 
     def _of_even_scores(self) -> tuple[float, int]:
         """The loss if every class had the same score, and the number of classes."""
-        param = self.layer.layer_param
-        names = self.net.bottom_names[self.layer.name]
-        shape = self.net.blobs[names[0]].shape
-        axis = param.softmax_param.axis % len(shape)
-        classes = shape[axis]
-        per_label = math.log(classes) * (self.layer.top_loss_weights[0] if self.layer.top_loss_weights else 1.0)
-        p = param.loss_param
-        mode = type(p).NormalizationMode.Name(p.normalization)
-        if p.HasField("normalize") and not p.HasField("normalization"):
-            mode = "VALID" if p.normalize else "BATCH_SIZE"
-        if mode == "VALID":
-            return per_label, classes
-        labels = self.net.blobs[names[1]].tensor()
-        valid = int((labels != p.ignore_label).sum()) if p.HasField("ignore_label") else labels.numel()
-        over = {"FULL": labels.numel(), "BATCH_SIZE": math.prod(shape[:axis]), "NONE": 1}[mode]
-        return per_label * valid / over, classes
+        classes = self.net.blobs[self.net.bottom_names[self.layer.name][0]].shape[self.layer.at]
+        return math.log(classes) * self.layer.top_loss_weights[0] * _labels_in_loss(self.net, self.layer), classes
+
+
+def _labels_in_loss(net: Net, layer: Any) -> float:
+    """How many times the mean loss of a label a SoftmaxWithLoss is: 1 for VALID, the number of labels for NONE."""
+    scores, labels = (net.blobs[name] for name in net.bottom_names[layer.name][:2])
+    mode = type(layer.layer_param.loss_param).NormalizationMode.Name(layer.normalization)
+    if mode == "VALID":
+        return 1.0
+    valid = labels.count if layer.ignore_label is None else int((labels.tensor().long() != layer.ignore_label).sum())
+    return valid / {"FULL": labels.count, "BATCH_SIZE": math.prod(scores.shape[:layer.at]), "NONE": 1}[mode]
+
+
+def show_loss_per_label(net: Net) -> None:
+    """Log the mean loss of a label where a SoftmaxWithLoss is a sum over labels: 1.1e5 may be 0.44 a pixel."""
+    for layer in net.layers:
+        labels = _labels_in_loss(net, layer) if layer.type == "SoftmaxWithLoss" else 1
+        if labels not in (0, 1):
+            top = net.top_names[layer.name][0]
+            log.info("    Train loss '%s' per label: %g (the loss is %g times that)", top,
+                     float(net.blobs[top].tensor()) / labels, labels)

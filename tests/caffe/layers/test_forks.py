@@ -26,8 +26,12 @@ CASES = {
     "Interp nearest": ('type: "Interp" interp_param { height: 7 width: 4 interp_type: "nearest_neighbor" }', [IMAGE]),
     "Upsample": ("upsample_param { scale: 2 }", [IMAGE, MASK]),
     "BN": (f"bn_param {{ scale_filler {GAUSS} shift_filler {GAUSS} }}", [IMAGE]),
+    "BN running": (f'type: "BN" bn_param {{ slope_filler {GAUSS} bias_filler {GAUSS} momentum: 0.9 }}', [IMAGE]),
+    "BatchNorm": (f"batch_norm_param {{ scale_filler {GAUSS} bias_filler {GAUSS} }}", [IMAGE]),
+    "SmoothL1Loss": ("smooth_l1_loss_param { sigma: 0.7 }", [IMAGE, IMAGE]),
     "BN inference": (f'type: "BN" bn_param {{ scale_filler {GAUSS} bn_mode: INFERENCE }}', [IMAGE]),
     "ROIPooling": ("roi_pooling_param { pooled_h: 2 pooled_w: 3 spatial_scale: 0.5 }", [IMAGE, ROIS]),
+    "PSROIPooling": ("psroi_pooling_param { spatial_scale: 0.5 output_dim: 1 group_size: 2 }", [IMAGE, ROIS]),
     "DepthwiseConvolution": (
         f"convolution_param {{ num_output: 8 kernel_size: 3 pad: 1 weight_filler {GAUSS} }}", [IMAGE]),
     "ConvolutionDepthwise": (f"convolution_param {{ kernel_size: 3 stride: 2 weight_filler {GAUSS} }}", [IMAGE]),
@@ -60,7 +64,7 @@ def test_backward_is_the_derivative_of_forward(name, bench, rng):
     diffs = [rng.normal(size=t.shape) for t in it.forward()]
     grads = it.backward(*diffs)
     blobs = list(zip(it.bottom, grads, strict=True)) + [(b, b.diff_tensor().numpy().copy()) for b in it.layer.blobs]
-    indices = {"Upsample": 1, "ROIPooling": 1}.get(name.split()[0])
+    indices = {"Upsample": 1, "ROIPooling": 1, "PSROIPooling": 1}.get(name.split()[0])
 
     def loss():
         return sum(float((t.astype(np.float64) * d).sum()) for t, d in zip(it.forward(), diffs, strict=True))
@@ -242,6 +246,27 @@ def test_roi_pooling(bench, rng):
     np.testing.assert_allclose(it.backward(dy)[0], grad, atol=1e-5)
 
 
+@pytest.mark.parametrize("group", [1, 3])
+def test_psroi_pooling(bench, rng, group):
+    x = rng.normal(size=(2, 2 * group**2, 8, 9)).astype(np.float32)
+    rois = np.array([[0, 0, 0, 15, 15], [1, -9, 3, 40, 9], [1, 5, 5, 5, 5], [0, 9, 9, 2, 2], [0, 50, 50, 60, 60],
+                     *np.c_[rng.integers(0, 2, 20), rng.uniform(-4, 22, (20, 4))]], np.float32)
+    it = bench(f'type: "PSROIPooling" psroi_pooling_param {{ spatial_scale: 0.5 output_dim: 2 group_size: {group} }}',
+               x, rois)
+    y, = it.forward()
+    want = np.zeros((len(rois), 2, group, group))
+    for r, (item, *corners) in enumerate(rois):
+        x1, y1, x2, y2 = (half_away(c) for c in corners)
+        x1, y1, x2, y2 = 0.5 * x1, 0.5 * y1, 0.5 * (x2 + 1), 0.5 * (y2 + 1)
+        h, w = max(y2 - y1, 0.1) / group, max(x2 - x1, 0.1) / group
+        for c, i, j in np.ndindex(*want.shape[1:]):
+            rows = range(max(math.floor(i * h + y1), 0), min(math.ceil((i + 1) * h + y1 - 1e-6), 8))
+            cols = range(max(math.floor(j * w + x1), 0), min(math.ceil((j + 1) * w + x1 - 1e-6), 9))
+            values = [x[int(item), (c * group + i) * group + j, a, b] for a in rows for b in cols]
+            want[r, c, i, j] = np.mean(values) if values else 0
+    np.testing.assert_allclose(y, want, rtol=1e-4, atol=1e-5)
+
+
 def test_depthwise_convolution_is_grouped(bench, rng):
     x = made(IMAGE, rng)
     for kind in ("DepthwiseConvolution", "ConvolutionDepthwise"):
@@ -267,7 +292,8 @@ def test_elementwise_and_channels(bench, rng):
 
 def test_ceil_mode(bench):
     x = np.arange(25, dtype=np.float32).reshape(1, 1, 5, 5)
-    sizes = {"": 3, "ceil_mode: true": 3, "ceil_mode: false": 2, "ceil_mode: false round_mode: FLOOR": 2,
+    sizes = {"": 3, "torch_pooling: true": 2, "ceil_mode: true": 3,
+             "ceil_mode: false": 2, "ceil_mode: false round_mode: FLOOR": 2,
              "round_mode: FLOOR": 2}
     for pool in ("MAX", "AVE"):
         for field, size in sizes.items():
@@ -291,6 +317,10 @@ def test_ceil_mode(bench):
     ('type: "BN" top: "y" top: "mean" bn_param { bn_mode: INFERENCE }', [IMAGE], "no batch statistics"),
     ('type: "ROIPooling"', [IMAGE, (1, 5)], "pooled_h"),
     ('type: "ROIPooling" roi_pooling_param { pooled_h: 1 pooled_w: 1 }', [IMAGE, (1, 4)], "do not fit"),
+    ('type: "PSROIPooling" psroi_pooling_param { spatial_scale: 1 output_dim: 3 group_size: 2 }', [IMAGE, (1, 5)],
+     "channels do not fit"),
+    ('type: "PSROIPooling" psroi_pooling_param { spatial_scale: 1 output_dim: 0 group_size: 2 }', [IMAGE, (1, 5)],
+     "must be positive"),
     ('type: "DepthwiseConvolution" convolution_param { num_output: 4 kernel_size: 1 group: 2 }', [IMAGE], "by itself"),
     ('type: "ConvolutionDepthwise" convolution_param { num_output: 8 kernel_size: 1 }', [IMAGE], "as many outputs"),
     ('type: "ShuffleChannel" shuffle_channel_param { group: 3 }', [IMAGE], "multiple of group"),

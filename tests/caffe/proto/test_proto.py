@@ -33,18 +33,64 @@ FORK_FIELDS = {
     "LayerParameter": {
         "bn_param": 45, "upsample_param": 1137, "interp_param": 163, "shuffle_channel_param": 164,
         "permute_param": 202, "prior_box_param": 203, "detection_output_param": 204, "norm_param": 206,
-        "roi_pooling_param": 8266711,
+        "roi_pooling_param": 8266711, "smooth_l1_loss_param": 8266712, "psroi_pooling_param": 1149,
+        "annotated_data_param": 200, "multibox_loss_param": 201, "detection_evaluate_param": 205,
+        "video_data_param": 207, "dense_image_data_param": 1138, "forward_type": 1145, "backward_type": 1146,
+        "forward_math": 1147, "backward_math": 1148, "debug": 149, "cudnn_math_override": 150,
     },
-    "PoolingParameter": {"ceil_mode": 1013},
+    "BlobProto": {"raw_data_type": 10, "raw_diff_type": 11, "raw_data": 12, "raw_diff": 13},
+    "NetParameter": {
+        "default_forward_type": 11, "default_backward_type": 12, "default_forward_math": 13,
+        "default_backward_math": 14, "global_grad_scale": 15, "global_grad_scale_adaptive": 16,
+        "default_conv_algos_override": 17, "reduce_buckets": 18, "default_cudnn_math_override": 19,
+        "eltwise_mem_sharing": 20,
+    },
+    "SolverParameter": {
+        "rampup_interval": 1041, "rampup_lr": 1042, "min_lr": 43, "solver_data_type": 44,
+        "store_blobs_in_old_format": 45, "momentum_policy": 46, "max_momentum": 47, "momentum_power": 48, "larc": 49,
+        "larc_policy": 50, "larc_eta": 51, "weight_decay_policy": 52, "weight_decay_power": 53,
+        "test_and_snapshot_last_epochs": 54, "larc_turbo": 55, "max_weight_decay": 56, "eval_type": 241,
+        "ap_version": 242, "plateau_winsize": 243, "show_per_class_result": 244,
+    },
+    "TransformationParameter": {
+        "resize_param": 8, "noise_param": 9, "emit_constraint": 10, "crop_h": 11, "crop_w": 12, "distort_param": 13,
+        "expand_param": 14, "use_gpu_transform": 1008, "random_seed": 1009, "img_rand_resize_lower": 1010,
+        "img_rand_resize_upper": 1011, "rand_resize_ratio_lower": 1012, "rand_resize_ratio_upper": 1013,
+        "vertical_stretch_lower": 1014, "vertical_stretch_upper": 1015, "horizontal_stretch_lower": 1016,
+        "horizontal_stretch_upper": 1017, "interpolation_algo_down": 1018, "interpolation_algo_up": 1019,
+        "allow_upscale": 1020, "forward_packing": 1021, "display": 1022, "num_labels": 1023,
+    },
+    "DataParameter": {"threads": 11, "parser_threads": 12, "cache": 13, "shuffle": 14, "precache": 16},
+    "ImageDataParameter": {
+        "short_side": 13, "threads": 14, "cache": 15, "precache": 16, "dataset_share_per_node": 17,
+    },
+    "BatchNormParameter": {"scale_filler": 5, "bias_filler": 6, "scale_bias": 7, "engine": 15},
+    "ConvolutionParameter": {"cudnn_convolution_algo_seeker": 19, "conv_algos_override": 20},
+    "DropoutParameter": {"engine": 2, "random_seed": 3, "scale_train": 1002, "sample_weights_test": 1003},
+    "ELUParameter": {"lambda": 2},
+    "LossParameter": {"label_smoothing": 4, "weight_by_label_freqs": 1003, "class_weighting": 1004},
+    "PoolingParameter": {"ceil_mode": 1013, "torch_pooling": 40},
 }
 FORK_MESSAGES = {
     "caffe." + name for name in (
         "BNParameter", "UpsampleParameter", "InterpParameter", "ShuffleChannelParameter", "PermuteParameter",
         "NormalizeParameter", "PriorBoxParameter", "DetectionOutputParameter", "NonMaximumSuppressionParameter",
-        "SaveOutputParameter", "ROIPoolingParameter",
+        "SaveOutputParameter", "ROIPoolingParameter", "SmoothL1LossParameter", "PSROIPoolingParameter",
+        "DenseImageDataParameter", "MultiBoxLossParameter", "DetectionEvaluateParameter", "AnnotatedDataParameter",
+        "BatchSampler", "Sampler", "SampleConstraint", "EmitConstraint", "ResizeParameter", "NoiseParameter",
+        "SaltPepperParameter", "DistortionParameter", "ExpansionParameter", "VideoDataParameter",
     )
 }
-FORK_ENUMS = {"caffe.BNParameter.BNMode", "caffe.PriorBoxParameter.CodeType"}
+FORK_ENUMS = {
+    "caffe." + name for name in (
+        "Type", "BNParameter.BNMode", "BNParameter.Engine", "PriorBoxParameter.CodeType", "BatchNormParameter.Engine",
+        "DropoutParameter.Engine", "ConvolutionParameter.CuDNNConvolutionAlgorithmSeeker",
+        "TransformationParameter.InterpolationAlgo", "TransformationParameter.Packing", "EmitConstraint.EmitType",
+        "AnnotatedDataParameter.AnnotationType", "VideoDataParameter.VideoType",
+        *(f"MultiBoxLossParameter.{kind}Type" for kind in ("LocLoss", "ConfLoss", "Match", "Mining")),
+        *(f"ResizeParameter.{kind}_mode" for kind in ("Resize", "Pad", "Interp")),
+    )
+}
 
 
 def rows(name):

@@ -1,0 +1,1 @@
+"""Nets to and from other formats: ONNX, safetensors, PyTorch, torchvision."""

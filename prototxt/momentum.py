@@ -1,0 +1,25 @@
+"""Momentum against batch size (thesis 1.1.2): which pairs average gradients over equally many examples."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import NetError
+
+
+def equivalent_momentum(momentum: float, batch: int, new_batch: int) -> float:
+    """The momentum p' that with batches of k' = `new_batch` is similar to `momentum` p with batches of k = `batch`.
+
+    p^(1/k) = p'^(1/k').  The learning rate per example is to be kept: k' updates of a batch of 1 take the place of
+    one of a batch of k'.  Raises NetError for a momentum outside [0, 1) or an empty batch.
+    """
+    if not 0 <= momentum < 1 or batch < 1 or new_batch < 1:
+        raise NetError("no such momentum or batch", found=f"{momentum}, batches of {batch} and {new_batch}",
+                       expected="a momentum in [0, 1) and batches of 1 or more", help="see thesis 1.1.2")
+    return float(momentum ** (new_batch / batch))
+
+
+def weight_of_example(age: ArrayLike, momentum: float, batch: int) -> NDArray[np.float64]:
+    """p^floor(j/k): the weight in an update of the example seen `age` j examples before the newest (Figure 1.1)."""
+    return np.power(float(momentum), np.floor_divide(np.asarray(age), batch))

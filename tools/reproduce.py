@@ -1,0 +1,118 @@
+"""Every table and figure of the thesis: `python tools/reproduce.py list | run NAME... | report`.
+
+`run table3.2` computes it, or says what is missing; `--small` computes the same with the data at hand.  docs/reproduce.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tools.errors import CaffeError, RunError, report
+from tools.experiments.page import write_page
+from tools.experiments.registry import Context, Experiment, experiments, find, folder_for
+from tools.plan import commit, versions
+from tools.run_folder import write
+from tools.score_files import layout, to_json
+from tools.session import choose_device
+
+
+def listing(context: Context) -> str:
+    """Each experiment, what its two variants need, and whether that is here ("-" before what is not)."""
+    rows = []
+    for entry in experiments().values():
+        def state(needs: Sequence[Any]) -> str:
+            return ", ".join(("" if need.found(context) else "- ") + str(need) for need in needs) or "nothing"
+
+        small = state(entry.small_needs) if entry.small else ""
+        rows.append([entry.name, entry.section, entry.title, state(entry.needs), small])
+    return layout(["name", "section", "what", "needs (- missing)", "--small needs"], rows, left=5)
+
+
+def run(entry: Experiment, context: Context, again: bool = False) -> dict[str, Any]:
+    """Run an experiment, or read what it found before; returns its record, which result.json in its folder keeps.
+
+    Raises RunError that names what is missing.
+    """
+    kept = context.folder / "result.json"
+    if kept.exists() and not again:
+        context.say(f"{entry.name}: done before, {kept}")
+        record: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        return record
+    missing = entry.missing(context)
+    if missing:
+        smaller = "" if context.small or not entry.small else f"; with --small: {entry.small}"
+        raise RunError(f"{entry.name} needs what is not here: {', '.join(map(str, missing))}",
+                       help="`python tools/download.py --list` says where data and weights come from" + smaller)
+    context.folder.mkdir(parents=True, exist_ok=True)
+    choose_device(context.gpu)
+    begun = time.monotonic()
+    result = entry.run(context)
+    record = {
+        "name": entry.name, "title": entry.title, "section": entry.section,
+        "variant": entry.small if context.small and entry.small else "", **result.record(),
+        "made_with": {"date": date.today().isoformat(), "seconds": round(time.monotonic() - begun, 1),
+                      "machine": platform.platform(), "device": "CPU" if context.gpu is None else f"GPU {context.gpu}",
+                      "commit": commit(), **versions()},
+    }
+    write(kept, to_json(record))
+    return record
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="reproduce.py", description=(__doc__ or "").splitlines()[0])
+    p.add_argument("action", choices=["list", "run", "report"])
+    p.add_argument("names", nargs="*", metavar="NAME", help="for run: table3.2, fig1.1, ..., chapter3, all")
+    p.add_argument("--small", action="store_true", help="the small variant, with the data at hand")
+    p.add_argument("--data-dir", metavar="DIR", help="folder of a data set, named as the set (camvid)")
+    p.add_argument("--weights", metavar="FILE", help="a classifier's caffemodel, named as published")
+    p.add_argument("--gpu", type=int, metavar="N", help="compute on this GPU (default: on the CPU)")
+    p.add_argument("--seed", type=int, default=1337)
+    p.add_argument("--again", action="store_true", help="run again what has a result")
+    p.add_argument("--out", default="runs/reproduce", metavar="DIR", help="where results and the page go")
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = parser().parse_args(arguments)
+    out, failed = Path(given.out), 0
+
+    def context(name: str) -> Context:
+        return Context(folder_for(out, name, given.small), given.small, given.data_dir, given.weights, given.gpu,
+                       given.seed)
+
+    try:
+        if given.action == "list":
+            print(listing(context("list")))
+            return 0
+        chosen = find(given.names or ["all"]) if given.action == "run" else []
+        for entry in chosen:
+            print(f"\n=== {entry.name}: {entry.title}", flush=True)
+            try:
+                run(entry, context(entry.name), given.again)
+            except CaffeError as error:   # the other experiments are still wanted
+                report(error)
+                failed += 1
+            write_page(out)
+        page = write_page(out)
+        print(f"\nreport: {page}")
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    except CaffeError as error:
+        report(error)
+        return 1
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
