@@ -31,6 +31,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/fcn32s.py
 	$(BIN)/python benchmarks/deconvolution.py
+	$(BIN)/python benchmarks/files.py
 
 # These two need a CUDA device and use the Python they are given (make gpu-test PYTHON=python3.12); docs/gpu.md says
 # which packages. Only files with GPU tests are read: others import packages that such a machine may not have.

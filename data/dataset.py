@@ -52,6 +52,10 @@ class Dataset(ABC):
     def label_path(self, picture: str) -> Path:
         """Where the labels of `picture` are (the file need not exist)."""
 
+    def path(self, picture: str, name: str) -> Path:
+        """The file in which the top `name` is (it need not exist)."""
+        return self.label_path(picture) if name in self.label_tops else self.image_path(picture)
+
     def image(self, picture: str) -> NDArray[np.uint8]:
         """The image as H x W x 3 uint8, RGB; a grayscale file gives three equal channels."""
         return read_image(self.image_path(picture))
@@ -74,6 +78,17 @@ class Dataset(ABC):
     def palette(self) -> NDArray[np.uint8]:
         """The 256 x 3 RGB colours in which this set's labels are shown: VOC's, unless a set has its own."""
         return voc_palette()
+
+    def _listed(self, split: str, path: Path) -> list[str]:
+        """The ids in the list of a split; DataError names the splits that there are."""
+        if not path.is_file():
+            raise DataError(
+                f"no split '{split}' in the data set '{self.name}'",
+                file=path,
+                found=", ".join(self.splits()) or "no list at all",
+                help="choose one of those, or write the list: one picture id per line",
+            )
+        return read_ids(path)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} at {self.root}, {len(self.classes)} classes>"
@@ -112,6 +127,23 @@ def image_mode(path: str | os.PathLike) -> tuple[str, tuple[int, int]]:
     """(Pillow's mode, (height, width)) from the file's header, without decoding."""
     with _open(Path(path), "image") as image:
         return image.mode, (image.height, image.width)
+
+
+def read_depth(path: str | os.PathLike) -> NDArray[np.uint16]:
+    """The 16-bit gray PNG at `path` as H x W uint16; DataError for other files."""
+    with _open(Path(path), "depth") as image:
+        if image.mode not in ("I;16", "I;16B", "I"):
+            raise DataError(
+                "depth must be a 16-bit gray PNG", file=path, found=f"a file of mode {image.mode}",
+                help="8 bits are too few; unpack or convert the set again",
+            )
+        try:
+            return np.array(image).astype(np.uint16)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError(
+                f"the depth cannot be decoded ({error})", file=path,
+                help="the file is cut short or damaged; fetch or unpack it again",
+            ) from error
 
 
 def read_indices(path: str | os.PathLike) -> NDArray[np.uint8]:

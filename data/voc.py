@@ -74,15 +74,7 @@ class VOC(Dataset):
         return tuple(s for s in _ORDER if s in there) + tuple(sorted(there - set(_ORDER)))
 
     def ids(self, split: str) -> list[str]:
-        path = self.root / _LISTS / f"{split}.txt"
-        if not path.is_file():
-            raise DataError(
-                f"no split '{split}' in the data set '{self.name}'",
-                file=path,
-                found=", ".join(self.splits()) or "no list at all",
-                help="choose one of those, or write the list: one picture id per line",
-            )
-        return read_ids(path)
+        return self._listed(split, self.root / _LISTS / f"{split}.txt")
 
     def image_path(self, picture: str) -> Path:
         return find_file(self.root / "JPEGImages", picture, IMAGE_ENDINGS)

@@ -28,7 +28,8 @@ SECONDS = 1.0        # of processor time, for one input that is refused
 HANG = 30.0          # seconds of any input: nothing may wait
 MEMORY = 1 << 30     # bytes on top of what the loaded package takes
 NAMES = ("net_prototxt", "net_build", "solver_prototxt", "caffemodel", "caffemodel_hdf5", "solverstate",
-         "solverstate_hdf5", "sidecar", "mean", "datum", "hdf5_data", "hdf5_list", "image_list")
+         "solverstate_hdf5", "sidecar", "mean", "datum", "lmdb_record", "onnx", "safetensors", "hdf5_data",
+         "hdf5_list", "image_list")
 
 
 class TooLong(BaseException):

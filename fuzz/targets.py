@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,16 @@ from typing import Any
 
 import h5py
 import numpy as np
+import onnx
+import safetensors.numpy
 from google.protobuf import text_format
 from PIL import Image
 
 import caffe
+from caffe.convert.onnx_import import import_onnx
+from caffe.convert.torchvision_import import import_torchvision
 from caffe.data import datum
+from caffe.data.lmdb_writer import LmdbWriter
 from caffe.layer import layer_class
 from caffe.proto import blobs, caffe_pb2, schema, text
 from caffe.proto.proto_fields import own_param
@@ -72,6 +78,8 @@ SOLVER_NETS = (
     'net_param { layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } } }',
 )
 ROWS = 'layer { name: "d" type: "HDF5Data" top: "data" top: "label" hdf5_data_param { source: "%s" batch_size: 2 } }'
+RECORDS = """layer { name: "d" type: "Data" top: "data" top: "label"
+  data_param { source: "%s" backend: LMDB batch_size: 1 } }"""
 IMAGES = """layer { name: "d" type: "ImageData" top: "data" top: "label" image_data_param { source: "%s" batch_size: 1
   new_height: 4 new_width: 4 } }"""
 
@@ -199,7 +207,12 @@ def caffemodels() -> list[bytes]:
                            blobs_lr=[1, 2], weight_decay=[1, 0])
     layer.blobs.add(num=1, channels=1, height=5, width=64, data=[0.5] * 320)
     layer.blobs.add(double_data=[1, 2, 3, 4, 5]).shape.dim.append(5)
-    return [plain, old.SerializeToString()]
+    halves = caffe_pb2.NetParameter(name="NVCaffe")
+    layer = halves.layer.add(name="fc", type="InnerProduct", bottom=["data"], top=["fc"])
+    for kind, shape in (("<f2", (5, 64)), ("<f8", (5,))):
+        blob = layer.blobs.add(raw_data_type=2 if kind == "<f2" else 0, raw_data=np.ones(shape, kind).tobytes())
+        blob.shape.dim.extend(shape)
+    return [plain, old.SerializeToString(), halves.SerializeToString()]
 
 
 def mean_images() -> list[bytes]:
@@ -230,6 +243,15 @@ def images() -> list[bytes]:
     return found
 
 
+def lmdb_record(path: Path) -> None:
+    """The input is a record, and its beginning the key."""
+    content = path.read_bytes()
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        with LmdbWriter(f"{folder}/records") as out:
+            out.put(content[:511] or b"0", content)
+        _net_of(RECORDS, f"{folder}/records")
+
+
 def _net_of(template: str, source: str) -> None:
     listed = Path("source.prototxt")
     listed.write_text(template % source)
@@ -249,6 +271,32 @@ def hdf5_list(path: Path) -> None:
 def image_list(path: Path) -> None:
     Path("a.png").write_bytes(images()[1])
     _net_of(IMAGES, str(path))
+
+
+def onnx_file(path: Path) -> None:
+    import_onnx(path)
+
+
+def onnx_graphs() -> list[Any]:
+    values = np.random.default_rng(1)
+    weights = [onnx.numpy_helper.from_array(values.normal(size=shape).astype(np.float32), name)
+               for name, shape in (("w", (4, 3, 3, 3)), ("b", (4,)), ("fc", (64, 5)))]
+    nodes = [onnx.helper.make_node("Conv", ["x", "w", "b"], ["c"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+             onnx.helper.make_node("Relu", ["c"], ["r"]),
+             onnx.helper.make_node("MaxPool", ["r"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+             onnx.helper.make_node("Flatten", ["p"], ["f"]), onnx.helper.make_node("Gemm", ["f", "fc"], ["y"])]
+    sides = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+             for name, shape in (("x", (1, 3, 8, 8)), ("y", (1, 5)))]
+    graph = onnx.helper.make_graph(nodes, "tiny", sides[:1], sides[1:], weights)
+    return [onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)]
+
+
+def safetensors_file(path: Path) -> None:
+    """No small file is one of the nets that are known, so a sound one is refused too, by the names in it."""
+    try:
+        import_torchvision(path)
+    except caffe.WeightsError:
+        pass
 
 
 def rows() -> list[bytes]:
@@ -279,7 +327,13 @@ TARGETS = {
                    lambda: [caffe_pb2.BlobProto.FromString(data) for data in mean_images()], to_bytes),
     "datum": Target(datum_message, datums, "", list,
                     lambda: [caffe_pb2.Datum.FromString(data) for data in datums()], to_bytes),
+    "lmdb_record": Target(lmdb_record, datums, "", list,
+                          lambda: [caffe_pb2.Datum.FromString(data) for data in datums()], to_bytes),
     "hdf5_data": Target(hdf5_data, rows, ".h5"),
+    "onnx": Target(onnx_file, lambda: [to_bytes(model) for model in onnx_graphs()], ".onnx", list, onnx_graphs,
+                   to_bytes),
+    "safetensors": Target(safetensors_file, lambda: [safetensors.numpy.save(
+        {name: np.ones((4, 3), np.float32) for name in ("features.0.weight", "features.0.bias")})], ".safetensors"),
     "hdf5_list": Target(hdf5_list, lambda: [b"rows.h5\nrows.h5\n"], ".txt", lambda: [b"rows", b"source", b"/"]),
     "image_list": Target(image_list, lambda: [b"a.png 0\na.png 3\n"], ".txt", lambda: [b"a.png", b"/", b"source"]),
 }

@@ -1,6 +1,7 @@
 """Every table and figure of the thesis: `python tools/reproduce.py list | run NAME... | report`.
 
-`run table3.2` computes it, or says what is missing; `--small` computes the same with the data at hand.  docs/reproduce.md.
+`run table3.2` computes it, or says what is missing; `--small` computes the same with the data at hand.
+docs/reproduce.md.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ _NO_GRAPH = {
     "HDF5Output": "writes files",
     "ROIPooling": "reads its regions on the host",
     "PSROIPooling": "reads its regions on the host",
+    "MultiBoxLoss": "reads its objects on the host",
 }
 
 

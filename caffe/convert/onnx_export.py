@@ -130,12 +130,13 @@ def _trim(model: Any, module: _Everything) -> None:
     graph.outputs.extend(sorted(kept, key=lambda value: module.onnx_outputs.index(value.name)))
     for node in [node for node in graph if node.op_type == "Identity"]:
         source, value = node.inputs[0], node.outputs[0]
+        fixed = source.producer() is None or source.is_graph_output()   # has a name that it must keep
         if value.is_graph_output():
-            if source.producer() is None or source.is_graph_output():
+            if fixed:
                 continue
-            name, at = value.name, list(graph.outputs).index(value)
-            graph.outputs[at] = source
-            value.name, source.name = f"{name}/", name
+            graph.outputs[list(graph.outputs).index(value)] = source
+        if not fixed and value.name in module.last:   # `value` is what its blob is at last
+            value.name, source.name = f"{value.name}/", value.name
         value.replace_all_uses_with(source)
         graph.remove(node, safe=True)
 

@@ -66,6 +66,8 @@ def import_onnx(path: str | os.PathLike[str], input_shape: Sequence[int] | None 
                 raise Refused("it reads the result of a Pad, which only convolution and pooling can take over")
             if node.op_type not in LAYERS:
                 raise Refused(_NO_LAYER)
+            if not all(np.size(values[name]) for name in node.output if name):
+                raise Refused("its result has no elements")
             with np.errstate(all="ignore"):
                 made = LAYERS[node.op_type](graph, node, _attributes(onnx, node))
             graph.tops.update(zip(node.output, made if isinstance(made, list) else [made], strict=False))

@@ -66,9 +66,9 @@ def conv(g: Graph, node: Any, a: Attributes) -> Top:
     exact = not any(starts) and tuple(made) == wanted
     name = node.output[0]
     y = g.add(name if exact else g.label(name, "padded"), "Convolution", [top],
-              [weight] if bias is None else [weight, bias], num_output=len(weight), kernel_size=list(kernel),
-              stride=stride, pad=begin, bias_term=bias is not None,
-              **({"dilation": dilation} if max(dilation) > 1 else {}),
+              [weight] if bias is None else [weight, bias], num_output=len(weight), kernel_size=_once(kernel),
+              stride=_once(stride), pad=_once(begin), bias_term=bias is not None,
+              **({"dilation": _once(dilation)} if max(dilation) > 1 else {}),
               **({"group": a["group"]} if a.get("group", 1) > 1 else {}))
     return _cut_all(g, name, y, starts, made, wanted)
 
@@ -92,8 +92,8 @@ def conv_transpose(g: Graph, node: Any, a: Attributes) -> Top:
     group, name = a.get("group", 1), node.output[0]
     y = g.add(name if tuple(made) == wanted else g.label(name, "uncut"), "Deconvolution", [top],
               [weight] if bias is None else [weight, bias],
-              convolution_param=dict(num_output=weight.shape[1] * group, kernel_size=list(kernel), stride=stride,
-                                     pad=pad, dilation=dilation, group=group, bias_term=bias is not None))
+              convolution_param=dict(num_output=weight.shape[1] * group, kernel_size=_once(kernel),
+                                     stride=_once(stride), pad=_once(pad), dilation=_once(dilation), group=group, bias_term=bias is not None))
     return _cut_all(g, name, y, starts, made, wanted)
 
 
@@ -155,6 +155,11 @@ def _not_negative(g: Graph, node: Any) -> bool:
     return source is not None and source.op_type in ("Relu", "Sigmoid", "Abs", "Exp", "Softmax")
 
 
+def _once(values: Sequence[int]) -> list[int]:
+    """One number per axis, or one for all."""
+    return list(values[:1] if len(set(values)) == 1 else values)
+
+
 def _pair(stem: str, square: str, values: Sequence[int]) -> dict[str, int]:
     return {square: values[0]} if values[0] == values[1] else {f"{stem}_h": values[0], f"{stem}_w": values[1]}
 
@@ -208,7 +213,7 @@ def resize(g: Graph, node: Any, a: Attributes) -> Top:
             where == "half_pixel" and rounding in ("round_prefer_floor", "round_prefer_ceil"))
         if mode == "nearest" and whole and same_place:
             return g.add(name, "Deconvolution", [top], [np.ones((old[1], 1, *factors))], convolution_param=dict(
-                num_output=old[1], group=old[1], kernel_size=factors, stride=factors, bias_term=False))
+                num_output=old[1], group=old[1], kernel_size=_once(factors), stride=_once(factors), bias_term=False))
         if mode == "linear" and where == "align_corners":
             return g.add(name, "Interp", [top], height=new[2], width=new[3])
     raise Refused(f"mode {mode}, coordinate_transformation_mode {where}, nearest_mode {rounding}, {old} to {new}: "

@@ -32,13 +32,14 @@ _WEIGHTS: dict[str, Any] = {
     "Convolution": lambda p: 1 + p.bias_term, "Deconvolution": lambda p: 1 + p.bias_term,
     "InnerProduct": lambda p: 1 + p.bias_term, "Embed": lambda p: 1 + p.bias_term,
     "ConvolutionDepthwise": lambda p: 1 + p.bias_term, "DepthwiseConvolution": lambda p: 1 + p.bias_term,
-    "Scale": lambda p: 1 + p.bias_term, "Bias": 1, "BatchNorm": 3, "PReLU": 1, "Parameter": 1,
+    "Scale": lambda p: 1 + p.bias_term, "Bias": 1, "PReLU": 1, "Parameter": 1,
+    "BatchNorm": lambda p: 5 if p.scale_bias or p.HasField("scale_filler") or p.HasField("bias_filler") else 3,
     "LSTM": None, "RNN": None, "Python": None, "BN": None, "Normalize": None,
 }
 # What a type reads beside its own message.
-_TRANSFORMED = {"Data", "ImageData", "MemoryData", "WindowData"}
+_TRANSFORMED = {"Data", "ImageData", "DenseImageData", "MemoryData", "WindowData"}
 _ALSO = {
-    "SoftmaxWithLoss": {"loss_param"}, "InfogainLoss": {"loss_param", "softmax_param"},
+    "SoftmaxWithLoss": {"loss_param"}, "MultiBoxLoss": {"loss_param"}, "InfogainLoss": {"loss_param", "softmax_param"},
     "SigmoidCrossEntropyLoss": {"loss_param", "sigmoid_param"}, "Im2col": {"convolution_param"},
     "LSTM": {"recurrent_param"}, "RNN": {"recurrent_param"}, "SPP": {"pooling_param"},
     **dict.fromkeys(_TRANSFORMED, {"transform_param"}),

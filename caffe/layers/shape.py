@@ -21,7 +21,7 @@ class _SameMemory(FunctionLayer):
             self.fail("cannot work in place", help="give its top another name")
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
-        return x.view(*self.top_shapes(tuple(x.shape))[0])
+        return x.view(self.top_shapes(tuple(x.shape))[0])
 
 
 @register("Reshape")

@@ -29,7 +29,8 @@ h5py = pytest.importorskip("h5py")
 
 ROOT = Path(__file__).resolve().parents[2]
 READERS = ("net_prototxt", "net_build", "solver_prototxt", "caffemodel", "caffemodel_hdf5", "solverstate",
-           "solverstate_hdf5", "sidecar", "mean", "datum", "hdf5_data", "hdf5_list", "image_list")
+           "solverstate_hdf5", "sidecar", "mean", "datum", "lmdb_record", "onnx", "safetensors", "hdf5_data",
+           "hdf5_list", "image_list")
 INPUT = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: %s } } }\n'
 
 pytestmark = pytest.mark.unit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tools.bounds import coarsened, upper_bound
 from tools.experiments.registry import Context, Need, Result, Table, experiment
-from tools.pictures import grid, save_labels
+from tools.pictures import save_labels
 from tools.plots import pyplot
 
 FACTORS = {128: 50.9, 64: 73.3, 32: 86.1, 16: 92.8, 8: 96.4, 4: 98.5}   # on a subset of VOC 2011 val
@@ -15,9 +15,9 @@ FACTORS = {128: 50.9, 64: 73.3, 32: 86.1, 16: 92.8, 8: 96.4, 4: 98.5}   # on a s
 def bounds(context: Context) -> Result:
     dataset = context.dataset("camvid" if context.small else "seg11valid")
     found = {factor: 100 * upper_bound(dataset, "val", factor).mean_iu for factor in FACTORS}
-    rows = {str(factor): [(None if context.small else thesis, found[factor])] for factor, thesis in FACTORS.items()}
-    if context.small:
-        rows = {str(factor): [(thesis, None), (None, found[factor])] for factor, thesis in FACTORS.items()}
+    rows: dict[str, list[tuple[float | None, float | None]]] = {}
+    for factor, thesis in FACTORS.items():
+        rows[str(factor)] = [(thesis, None), (None, found[factor])] if context.small else [(thesis, found[factor])]
     columns = ["VOC 2011", "CamVid"] if context.small else ["mean IU"]
     plt = pyplot()
     figure, axes = plt.subplots(figsize=(6, 3.5))

@@ -69,9 +69,11 @@ def classifiers(context: Context) -> Result:
     pooled = measure(build("fcn-googlenet", average_pool=True)).receptive_field
     notes.append(
         f"FCN-GoogLeNet: the text drops the final average pooling, and the net without it sees "
-        f"{rows['fcn-googlenet'][2][1]} pixels; the table's 907 is the net that keeps it ({pooled}). We follow the text."
+        f"{rows['fcn-googlenet'][2][1]} pixels; the table's 907 is the net that keeps it ({pooled}). The net of the "
+        "text is the one that is built here."
     )
-    same = all(t == o for name, row in rows.items() for i, (t, o) in enumerate(row) if (name, i) != ("fcn-googlenet", 2))
+    same = all(t == o for name, row in rows.items() for i, (t, o) in enumerate(row)
+               if (name, i) != ("fcn-googlenet", 2))
     return Result(
         [Table("Table 3.1, architecture", ["conv. layers", "parameters (M)", "rf size", "max stride"], rows, 0)],
         claims=[("57M, 134M and 6M parameters; 8, 16 and 22 layers; stride 32", f"the same: {same}", same),

@@ -1,6 +1,7 @@
 """Exports of whole nets: names, shared and in-place layers, parts of nets, and that nothing wrong is ever written."""
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -31,7 +32,8 @@ layer { name: "relu" type: "ReLU" bottom: "c" top: "c" }
 layer { name: "drop" type: "Dropout" bottom: "c" top: "c" }
 layer { name: "left" type: "InnerProduct" bottom: "c" top: "relu_1" param { name: "w" } param { name: "b" }
   inner_product_param { num_output: 5 weight_filler { type: "xavier" } bias_filler { type: "uniform" } } }
-layer { name: "right" type: "InnerProduct" bottom: "c" top: "r" param { name: "w" } param { name: "b" }
+layer { name: "half" type: "Power" bottom: "c" top: "h" power_param { scale: 0.5 } }
+layer { name: "right" type: "InnerProduct" bottom: "h" top: "r" param { name: "w" } param { name: "b" }
   inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
 layer { name: "tanh" type: "TanH" bottom: "r" top: "r" }
 layer { name: "sum" type: "Eltwise" bottom: "relu_1" bottom: "r" top: "sum" }
@@ -96,7 +98,7 @@ def test_onnx_names_and_values(net):
     assert done.difference < 1e-5
     graph = onnx.load("net.onnx").graph
     assert [node.name for node in graph.node if not node.name.startswith("node_")] == [
-        "conv.1", "bn", "scale", "relu", "left", "right", "tanh", "sum"]
+        "conv.1", "bn", "scale", "relu", "left", "half", "right", "tanh", "sum"]
     values = {value for node in graph.node for value in node.output}
     assert {"c/conv.1", "c/bn", "c/scale", "c", "relu_1", "r/right", "also", "r1", "r2"} <= values
     assert {"conv_1.weight", "left.weight"} <= {tensor.name for tensor in graph.initializer}
@@ -162,20 +164,14 @@ def test_wrong_results_are_not_written(net, monkeypatch, export, suffix):
     monkeypatch.setattr(relu, "compute", wrong)
     with pytest.raises(caffe.CaffeError, match=r"first 'c' by .*at most 0\.0001") as error:
         export(net, f"net.{suffix}")
-    assert "nothing was written" in error.value.message and not list(net_folder().glob(f"*{suffix}*"))
-
-
-def net_folder():
-    from pathlib import Path
-
-    return Path.cwd()
+    assert "nothing was written" in error.value.message and not list(Path().glob(f"*{suffix}*"))
 
 
 def test_missing_package(net, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(caffe.CaffeError, match="onnxruntime") as error:
         export_onnx(net, "net.onnx")
-    assert "caffe-lungo[export]" in error.value.help and not (net_folder() / "net.onnx").exists()
+    assert "caffe-lungo[export]" in error.value.help and not (Path() / "net.onnx").exists()
 
 
 def test_too_large(net, monkeypatch):
@@ -200,7 +196,7 @@ def test_safetensors(net):
     for name, value in module.state_dict().items():
         assert (tensors[name] == value.numpy()).all()
     with safetensors.safe_open("net.safetensors", "numpy") as file:
-        (net_folder() / "again.prototxt").write_text(file.metadata()["prototxt"])
+        (Path() / "again.prototxt").write_text(file.metadata()["prototxt"])
         assert file.metadata()["net"] == "toy"
     again = caffe.Net("again.prototxt", caffe.TEST, weights="net.safetensors")
     assert list(again.blobs) == list(net.blobs)
@@ -215,7 +211,7 @@ def test_safetensors_that_do_not_fit(net):
     safetensors.numpy.save_file(tensors, "other.safetensors")
     with pytest.raises(caffe.WeightsError, match=r"left\.bias.*found \(6,\), expected \(5,\)"):
         net.copy_from("other.safetensors")
-    (net_folder() / "torn.safetensors").write_bytes((net_folder() / "net.safetensors").read_bytes()[:-9])
+    (Path() / "torn.safetensors").write_bytes((Path() / "net.safetensors").read_bytes()[:-9])
     for name in ("torn.safetensors", "net.prototxt"):
         with pytest.raises(caffe.WeightsError, match="no safetensors file"):
             load_safetensors(net, name)
@@ -239,5 +235,6 @@ def test_skip_nets(name, tmp_path):
     vision = cv2.dnn.readNetFromONNX(str(tmp_path / "net.onnx"))
     vision.setInput(x, "data")
     wanted = net.forward(data=x)["score"]
-    for found in (onnxruntime.InferenceSession(tmp_path / "net.onnx").run(None, {"data": x})[0], vision.forward("score")):
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
+    for found in (session.run(None, {"data": x})[0], vision.forward("score")):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * abs(wanted).max())

@@ -1,9 +1,14 @@
 """ONNX graphs, operator by operator, against onnxruntime on another input than the importer's own check uses."""
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import numpy_helper, parser
 
 import caffe
@@ -132,6 +137,8 @@ EXPRESSIBLE = {   # name: (nodes, types of the Caffe layers, keywords of `write`
     "trailing": ("a = Add(x, k) y = Sub(a, k2)", "Bias Bias", {"k": draw(9, 8), "k2": draw(8)}),
     "gate": ("p = GlobalAveragePool(x) g = Sigmoid(p) y = Mul(x, g)", "Pooling Sigmoid Reshape Scale", {}),
     "shift-by-blob": ("p = GlobalMaxPool(x) a = Sub(x, p) y = Add(p, a)", None, {}),
+    "one-number-blob": ("m = ReduceMean(x, k) y = Mul(m, x)", "Reduction Reshape Reshape Scale",
+                        {"k": ints(0, 1, 2, 3)}),
     "power": ("a = Abs(x) y = Pow(a, k)", "AbsVal Power", {"k": np.float32(1.5)}),
     "reduce-mean-image": ("y = ReduceMean<keepdims=0>(x, k)", "Pooling Reshape", {"k": ints(2, 3)}),
     "reduce-mean-old": ("y = ReduceMean<axes=[-1,-2]>(x)", "Pooling", {"opset": 11}),
@@ -199,6 +206,7 @@ REFUSED = {
                                                                              "w": draw(2, 6, 3, 3)}),
     "old-softmax": ("y = Softmax(x)", "before opset 13", {"opset": 9}),
     "slope": ("y = PRelu(x, a)", "slope of shape", {"a": draw(4, 9, 8)}),
+    "nothing": ("s = Slice(x, a, a) y = Relu(s)", "no elements", {"a": ints(1)}),
     "steps": ("y = Slice(x, a, b, c, d)", "steps", {"a": ints(0), "b": ints(9), "c": ints(2), "d": ints(2)}),
     "reduce-channels": ("y = ReduceMean(x, k)", "trailing axes", {"k": ints(1)}),
     "reduce-max": ("y = ReduceMax(x, k)", "maximum over an image alone", {"k": ints(3)}),
@@ -232,6 +240,39 @@ def test_what_has_no_exact_equivalent_is_refused(name, tmp_path):
     with pytest.raises(NetError, match=words) as error:
         import_onnx(path)
     assert error.value.help and "m.onnx" in str(error.value)
+
+
+PAIR = st.tuples(st.integers(1, 4), st.integers(1, 4))
+ZEROS = st.tuples(*[st.integers(0, 3)] * 4)
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(op=st.sampled_from(["Conv", "ConvTranspose", "MaxPool", "AveragePool"]), kernel=PAIR, stride=PAIR, pads=ZEROS,
+       around=ZEROS, size=st.tuples(st.integers(4, 9), st.integers(4, 9)), flags=st.tuples(*[st.integers(0, 1)] * 3))
+def test_any_window_is_exact_or_refused(op, kernel, stride, pads, around, size, flags):
+    """Convolutions and maxima have an equivalent for all pads; averages and transposes are never wrong."""
+    kernel, stride, pads = map(list, (kernel, stride, pads))
+    common, constants = f"strides={stride}, pads={pads}", {}
+    if "Conv" in op:
+        constants["w"] = draw(2, 2, *kernel)
+        more = f", dilations=[{1 + flags[0]}, {1 + flags[1]}]" if op == "Conv" else ""
+        nodes = f"y = {op}<{common}{more}>(x, w)"
+    else:
+        more = f", count_include_pad={flags[1]}" if op == "AveragePool" else ""
+        nodes = f"y = {op}<kernel_shape={kernel}, {common}, ceil_mode={flags[0]}{more}>(x)"
+    if flags[2] and op == "Conv":
+        nodes = "p = Pad(x, q) " + nodes.replace("(x", "(p")
+        constants["q"] = ints(0, 0, *around[:2], 0, 0, *around[2:])
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = write(Path(folder) / "m.onnx", nodes, shape=(1, 2, *size), **constants)
+            imported = import_onnx(path)   # raises when it differs from onnxruntime
+            assert imported.differences["y"] < 1e-5
+        except onnx.shape_inference.InferenceError:
+            pass   # no window fits
+        except NetError as problem:
+            assert "onnxruntime" in str(problem) or (op in ("AveragePool", "ConvTranspose")
+                                                     and "exact equivalent" in str(problem))
 
 
 def test_all_nodes_without_equivalent_are_listed_at_once(tmp_path):
