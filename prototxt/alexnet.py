@@ -14,7 +14,11 @@ WEIGHTS = "bvlc_reference_caffenet.caffemodel"
 
 def net(n: Any, design: Design, rates: Rates, *, pad: int = 100) -> None:
     """Add the net from `n.data` to `n.score`; it has no skips, so its strides are (32,)."""
-    rate = rates.base
+    dense_scores(n, [("", trunk(n, rates.base, pad))], (), design, rates, odd=True)
+
+
+def trunk(n: Any, rate: float, pad: int) -> Any:
+    """The convolutional layers from `n.data` to `n.drop7`, which is returned."""
     n.conv1, n.relu1 = conv_relu(n.data, 96, kernel=11, stride=4, pad=pad, rate=rate)
     n.pool1 = max_pool(n.relu1, kernel=3)
     n.norm1 = L.LRN(n.pool1, local_size=5, alpha=1e-4, beta=0.75)
@@ -30,4 +34,4 @@ def net(n: Any, design: Design, rates: Rates, *, pad: int = 100) -> None:
     n.drop6 = dropout(n.relu6)
     n.fc7, n.relu7 = conv_relu(n.drop6, 4096, kernel=1, pad=0, rate=rate)
     n.drop7 = dropout(n.relu7)
-    dense_scores(n, [("", n.drop7)], (), design, rates, odd=True)
+    return n.drop7

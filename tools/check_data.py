@@ -19,6 +19,7 @@ if __package__ in (None, ""):  # started as a file: the checkout's root is not y
 
 from data import DataError, open_dataset
 from data.check import Report, check
+from data.sources import SOURCES
 
 SHOWN = 50  # problems listed in full; --json lists all
 
@@ -42,7 +43,7 @@ def _print_problems(report: Report) -> None:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="check_data.py", description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "data", metavar="NAME_OR_DIR", help="voc2011, voc2012, sbd, seg11valid, shapes, camvid or a folder"
+        "data", metavar="NAME_OR_DIR", help=f"{', '.join(SOURCES)} or a folder"
     )
     parser.add_argument(
         "--split", nargs="+", metavar="SPLIT", help="the splits to read (default: all that have labels)"

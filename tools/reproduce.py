@@ -100,12 +100,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"\n=== {entry.name}: {entry.title}", flush=True)
             try:
                 run(entry, context(entry.name), given.again)
+                write_page(out)
             except CaffeError as error:   # the other experiments are still wanted
                 report(error)
                 failed += 1
-            write_page(out)
-        page = write_page(out)
-        print(f"\nreport: {page}")
+        if failed < len(chosen) or given.action == "report":
+            print(f"\nreport: {write_page(out)}")
     except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)
         return 130
