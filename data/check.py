@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -23,20 +24,30 @@ class Problem:
 
 @dataclass
 class SplitReport:
-    """What one split contains.
+    """What one split contains, of one kind of labels (the top `label`).
 
     `pixels[c]` and `images[c]` count labelled pixels of class c, and the images in which it occurs; `void`
     counts pixels of the ignore index, `void_images` the images that have some. Files with a problem that
-    leaves their labels unreadable, and labels out of range, are in no count.
+    leaves their labels unreadable, and labels out of range, are in no count. Problems of images are in the report
+    of the first kind of labels.
     """
 
     split: str
+    label: str = "label"
+    classes: tuple[str, ...] = ()
     pictures: int = 0
-    pixels: list[int] = field(default_factory=list)
-    images: list[int] = field(default_factory=list)
+    pixels: list[int] = field(init=False)
+    images: list[int] = field(init=False)
     void: int = 0
     void_images: int = 0
     problems: list[Problem] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.pixels, self.images = [0] * len(self.classes), [0] * len(self.classes)
+
+    def problem(self, kind: str, where: object, message: str) -> None:
+        """Add a problem."""
+        self.problems.append(Problem(kind, str(where), message))
 
     @property
     def percent(self) -> list[float]:
@@ -76,11 +87,12 @@ class Report:
         return "\n\n".join(self._table(split) for split in self.splits)
 
     def _table(self, split: SplitReport) -> str:
-        width = max([len(name) for name in self.classes] + [4])
-        head = f"{self.name} {split.split}: {split.pictures} pictures"
+        width = max([len(name) for name in split.classes] + [4])
+        kind = "" if split.label == "label" else f", {split.label}"
+        head = f"{self.name} {split.split}{kind}: {split.pictures} pictures"
         rows = [head, f"{'id':>4}  {'class':<{width}}  {'pixels':>13}  {'percent':>8}  {'images':>7}"]
         columns = [
-            (c, n, split.pixels[c], split.percent[c], split.images[c]) for c, n in enumerate(self.classes)
+            (c, n, split.pixels[c], split.percent[c], split.images[c]) for c, n in enumerate(split.classes)
         ]
         columns.append((255, "void", split.void, split.void_percent, split.void_images))
         for c, name, pixels, percent, images in columns:
@@ -96,18 +108,18 @@ def _plain(ids: Iterable[str], total: int, split: str) -> Iterable[str]:
 
 
 def check(dataset: Dataset, splits: Iterable[str] | None = None, progress: Progress = _plain) -> Report:
-    """Read every image and label of `splits` and report.
+    """Read every image and label of `splits` and report: for each split, each kind of labels.
 
     By default all splits except those whose pictures others list already (trainval) and a `test` split
     without any labels, as VOC's is. `progress(ids, total, split)` wraps the loop (for a progress bar).
     Problems are collected, never raised; only a split that does not exist raises DataError.
     """
     chosen = list(splits) if splits is not None else default_splits(dataset)
-    reports = [_check_split(dataset, split, progress) for split in chosen]
+    reports = [report for split in chosen for report in _check_split(dataset, split, progress)]
     report = Report(dataset.name, str(dataset.root), dataset.classes, reports)
     if not reports:
-        empty = SplitReport("(none)", 0, [0] * len(dataset.classes), [0] * len(dataset.classes))
-        empty.problems.append(Problem("empty split", str(dataset.root), "the data set has no split list"))
+        empty = SplitReport("(none)", dataset.label_tops[0], dataset.classes)
+        empty.problem("empty split", dataset.root, "the data set has no split list")
         report.splits.append(empty)
     return report
 
@@ -126,77 +138,66 @@ def default_splits(dataset: Dataset) -> list[str]:
     return chosen
 
 
-def _check_split(dataset: Dataset, split: str, progress: Progress) -> SplitReport:
-    classes = len(dataset.classes)
-    report = SplitReport(split, 0, [0] * classes, [0] * classes)
+def _check_split(dataset: Dataset, split: str, progress: Progress) -> list[SplitReport]:
     ids = dataset.ids(split)
-    report.pictures = len(ids)
+    reports = [SplitReport(split, top, dataset.classes_of(top), len(ids)) for top in dataset.label_tops]
     if not ids:
-        report.problems.append(Problem("empty split", split, f"the list of '{split}' has no id"))
-    twice = sorted(picture for picture, n in _count(ids).items() if n > 1)
-    for picture in twice:
-        report.problems.append(Problem("listed twice", split, f"'{picture}' is in the list more than once"))
+        reports[0].problem("empty split", split, f"the list of '{split}' has no id")
+    for picture in sorted(picture for picture, n in Counter(ids).items() if n > 1):
+        reports[0].problem("listed twice", split, f"'{picture}' is in the list more than once")
     for picture in progress(ids, len(ids), split):
-        _check_picture(dataset, picture, report)
-    return report
+        sizes = [_check_image(dataset, picture, top, reports[0]) for top in dataset.image_tops]
+        first = next((size for size in sizes if size), None)
+        for top, size in zip(dataset.image_tops, sizes, strict=True):
+            if size and size != first:
+                reports[0].problem("size mismatch", dataset.path(picture, top),
+                                   "{} is {}x{}, another image {}x{} (height x width)".format(top, *size, *first))
+        for report in reports:
+            _check_label(dataset, picture, first, report)
+    return reports
 
 
-def _count(ids: Iterable[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for picture in ids:
-        counts[picture] = counts.get(picture, 0) + 1
-    return counts
+def _check_image(dataset: Dataset, picture: str, top: str, report: SplitReport) -> tuple[int, ...] | None:
+    """The size of an image, where it can be read; adds its problems."""
+    path = dataset.path(picture, top)
+    if not path.is_file():
+        what = "image" if top == dataset.image_tops[0] else top
+        report.problem("missing image", path, f"'{picture}' has no {what}")
+        return None
+    try:
+        mode, _ = image_mode(path)
+        if mode in ("L", "1", "LA", "I;16") and top != "depth":
+            report.problem("grayscale image", path, f"the image has mode {mode}, not RGB")
+        return dataset.top(picture, top).shape[:2]  # decoded whole: a cut file has a good header
+    except DataError as error:
+        report.problem("unreadable image", path, error.message)
+        return None
 
 
-def _check_picture(dataset: Dataset, picture: str, report: SplitReport) -> None:
-    """Add one picture's counts and problems to `report`."""
-
-    def problem(kind: str, where: object, message: str) -> None:
-        report.problems.append(Problem(kind, str(where), message))
-
-    image_path, label_path = dataset.image_path(picture), dataset.label_path(picture)
-    size = None
-    if not image_path.is_file():
-        problem("missing image", image_path, f"'{picture}' has no image")
-    else:
-        try:
-            mode, _ = image_mode(image_path)
-            if mode in ("L", "1", "LA", "I;16"):
-                problem("grayscale image", image_path, f"the image has mode {mode}, not RGB")
-            size = dataset.image(picture).shape[:2]  # decoded whole: a cut file has a good header
-        except DataError as error:
-            problem("unreadable image", image_path, error.message)
-    if not label_path.is_file():
-        problem("missing label", label_path, f"'{picture}' has no labels")
+def _check_label(dataset: Dataset, picture: str, size: tuple[int, ...] | None, report: SplitReport) -> None:
+    """Add the counts and problems of one picture's labels; `size` is that of its image, where it is known."""
+    path = dataset.path(picture, report.label)
+    if not path.is_file():
+        report.problem("missing label", path, f"'{picture}' has no labels")
         return
     try:
-        label = dataset.label(picture)
+        label = dataset.top(picture, report.label)
     except DataError as error:
-        coloured = "colour-coded" in str(error.found)
-        problem(
-            "colour-coded label" if coloured else "unreadable label",
-            label_path,
-            f"{error.message}: found {error.found}" if error.found else error.message,
-        )
+        kind = "colour-coded label" if "colour-coded" in str(error.found) else "unreadable label"
+        report.problem(kind, path, f"{error.message}: found {error.found}" if error.found else error.message)
         return
     if size is not None and label.shape != size:
-        problem(
-            "size mismatch",
-            label_path,
-            "labels are {}x{}, the image is {}x{} (height x width)".format(*label.shape, *size),
-        )
+        report.problem("size mismatch", path,
+                       "labels are {}x{}, the image is {}x{} (height x width)".format(*label.shape, *size))
     counts = np.bincount(label.ravel(), minlength=256)
-    classes = len(dataset.classes)
+    classes = len(report.classes)
     for value in np.flatnonzero(counts):
         if value >= classes and value != dataset.ignore:
-            problem(
-                "value out of range",
-                label_path,
-                f"value {value} in {counts[value]} pixels; the classes are 0..{classes - 1}, void is 255",
-            )
+            report.problem("value out of range", path, f"value {value} in {counts[value]} pixels; "
+                           f"the classes are 0..{classes - 1}, void is 255")
     void = int(counts[dataset.ignore])
     if void == label.size:
-        problem("all void", label_path, "no pixel is labelled: nothing to learn or score from")
+        report.problem("all void", path, "no pixel is labelled: nothing to learn or score from")
     for c in range(classes):
         report.pixels[c] += int(counts[c])
         report.images[c] += int(counts[c] > 0)

@@ -3,10 +3,11 @@
     python -m data.prepare                                        what is known and where each set comes from
     python -m data.prepare voc2012 --from-local VOCtrainval_11-May-2012.tar
     python -m data.prepare sbd --from-local /disk/benchmark_RELEASE
+    python -m data.prepare nyud --from-local /disk/nyu              the original files of NYUDv2, in one folder
 
-An archive is unpacked, a folder is linked to (--copy copies it); either is looked through before it takes the
-name, so that a set that can be opened is a set that is complete in outline.  `tools/check_data.py NAME` then
-reads every file.
+An archive is unpacked, a folder is linked to (--copy copies it), and the original files of NYUDv2 are converted.
+What comes is looked through before it takes the name, so that a set that can be opened is a set that is complete in
+outline.  `tools/check_data.py NAME` then reads every file.
 """
 
 from __future__ import annotations
@@ -14,17 +15,22 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from data.dataset import Dataset
 from data.downloads import is_web_page
 from data.errors import DataError
-from data.sbd import SBD
-from data.sources import SOURCES, folder_of
-from data.voc import VOC
+from data.nyud_original import CAMERA, LABELED, convert
+from data.registry import open_at
+from data.sources import DRAWN, SOURCES, folder_of
 
 
 def prepare(
@@ -56,7 +62,10 @@ def prepare(
             help="give a folder that can be written with --out, or set CAFFE_LUNGO_DATA",
         ) from error
     try:
-        if source.is_dir():
+        if name == "nyud" and (source / LABELED).is_file():
+            made = work / "converted"
+            convert(source, made, _hha, _bar)
+        elif source.is_dir():
             _open(name, source)
             made = work / "link"
             if copy:
@@ -90,6 +99,18 @@ def prepare(
     return _open(name, target)
 
 
+def _hha(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
+    from data.hha import hha  # here: only NYUDv2's original files need it
+
+    return hha(depth, CAMERA)
+
+
+def _bar(numbers: Iterable[int]) -> Iterable[int]:
+    from tqdm import tqdm
+
+    return tqdm(numbers, unit="frame", disable=not sys.stderr.isatty())
+
+
 def _known(name: str) -> None:
     if name not in SOURCES:
         raise DataError(
@@ -98,8 +119,8 @@ def _known(name: str) -> None:
             expected=", ".join(SOURCES),
             help="a folder in VOC layout needs no preparation: give the folder itself",
         )
-    if name == "shapes":
-        raise DataError("'shapes' is drawn, not unpacked", help="run `python -m data.shapes`")
+    if name in DRAWN:
+        raise DataError(f"'{name}' is drawn, not unpacked", help=f"run `python -m data.{name}`")
     if SOURCES[name].needs:
         raise DataError(
             f"'{name}' is derived from {' and '.join(SOURCES[name].needs)}",
@@ -109,7 +130,7 @@ def _known(name: str) -> None:
 
 def _open(name: str, folder: Path) -> Dataset:
     """The set in `folder`, with at least one split, and the first picture of each split in place."""
-    dataset: Dataset = SBD(folder) if name == "sbd" else VOC(folder, name)
+    dataset = open_at(name, folder)
     if not dataset.splits():
         raise DataError(
             "no split list",
@@ -119,13 +140,14 @@ def _open(name: str, folder: Path) -> Dataset:
         )
     for split in dataset.splits():
         for picture in dataset.ids(split)[:1]:
-            if not dataset.image_path(picture).is_file():
-                raise DataError(
-                    f"the first image of the split '{split}' is missing",
-                    file=dataset.image_path(picture),
-                    expected=SOURCES[name].layout,
-                    help="the set is incomplete: unpack the archive again",
-                )
+            for top in dataset.image_tops:
+                if not dataset.path(picture, top).is_file():
+                    raise DataError(
+                        f"the first image of the split '{split}' is missing",
+                        file=dataset.path(picture, top),
+                        expected=SOURCES[name].layout,
+                        help="the set is incomplete: unpack the archive again",
+                    )
     return dataset
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import difflib
 import os
+from importlib import import_module
 from pathlib import Path
 
+from data.context import PASCALContext
 from data.dataset import Dataset
 from data.errors import DataError
+from data.nyud import NYUD
 from data.sbd import SBD
-from data.sources import SOURCES, folder_of
+from data.siftflow import SIFTFlow
+from data.sources import DRAWN, SOURCES, folder_of
 from data.splits import Seg11Valid
 from data.voc import VOC
 
@@ -20,11 +24,12 @@ def open_dataset(
     root: str | os.PathLike | None = None,
     classes: tuple[str, ...] | None = None,
 ) -> Dataset:
-    """The data set with a known name (voc2011, voc2012, sbd, seg11valid, shapes, camvid) or in a folder.
+    """The data set with a known name (those of data.sources.SOURCES) or in a folder.
 
-    A name is looked for in `root`, or where data.sources.folder_of says; `shapes` is drawn on first use. A
-    folder is in PASCAL VOC layout, or SBD's. `classes` replaces the class names of the set. DataError names
-    the folder looked in, what is missing, and the command that prepares it.
+    A name is looked for in `root`, or where data.sources.folder_of says; `shapes`, `solids` and `landscapes`
+    are drawn on first use. A folder is in PASCAL VOC layout, SBD's, NYUDv2's or SIFT Flow's. `classes` replaces
+    the class names of the set (of its first kind of labels). DataError names the folder looked in, what is
+    missing, and the command that prepares it.
     """
     name = os.fspath(name_or_dir)
     if name in SOURCES:
@@ -40,6 +45,10 @@ def open_dataset(
         )
     if (folder / "img").is_dir() and (folder / "cls").is_dir():
         return SBD(folder, name=folder.name, classes=classes)
+    if (folder / "segmentation").is_dir():
+        return NYUD(folder, folder.name, classes)
+    if (folder / "SemanticLabels").is_dir():
+        return SIFTFlow(folder, folder.name, classes)
     return VOC(folder, classes=classes)
 
 
@@ -49,10 +58,29 @@ def _named(name: str, root: Path | None, classes: tuple[str, ...] | None) -> Dat
 
     if name == "seg11valid":
         return Seg11Valid(VOC(place("voc2011"), "voc2011", classes), SBD(place("sbd"), classes=classes))
-    if name == "sbd":
-        return SBD(place("sbd"), classes=classes)
-    if name == "shapes":
-        from data import shapes  # here, so that `python -m data.shapes` does not find itself already imported
+    if name in DRAWN:
+        import_module(f"data.{name}").ensure(place(name))
+    return open_at(name, place(name), classes, place("voc2010"))
 
-        shapes.ensure(place("shapes"))
-    return VOC(place(name), name, classes)
+
+def open_at(
+    name: str, folder: Path, classes: tuple[str, ...] | None = None, voc2010: Path | None = None
+) -> Dataset:
+    """The set with that name in `folder`; PASCAL-Context has its pictures in `voc2010`."""
+    if name == "sbd":
+        return SBD(folder, classes=classes)
+    if name == "nyud":
+        return NYUD(folder, classes=classes)
+    if name == "siftflow":
+        return SIFTFlow(folder, classes=classes)
+    if name == "context":
+        return PASCALContext(folder, voc2010 or folder_of("voc2010"), classes=classes)
+    if name == "solids":
+        from data import solids  # here, so that `python -m data.solids` does not find itself already imported
+
+        return NYUD(folder, name, classes or solids.CLASSES)
+    if name == "landscapes":
+        from data import landscapes
+
+        return SIFTFlow(folder, name, classes or landscapes.SEMANTIC)
+    return VOC(folder, name, classes)

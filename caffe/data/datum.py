@@ -35,8 +35,6 @@ def array(datum: Any, color: bool | None = None) -> np.ndarray:
     shape = (datum.channels, datum.height, datum.width)
     stored = np.frombuffer(datum.data, np.uint8) if datum.data else np.array(datum.float_data, np.float32)
     if min(shape) < 1 or stored.size != math.prod(shape):
-        raise DataError(
-            "a Datum does not hold what it says", found=f"{stored.size} values",
-            expected=f"channels x height x width = {' x '.join(map(str, shape))}", help=_REWRITE,
-        )
+        raise DataError("a Datum does not hold what it says", found=f"{stored.size} values",
+                        expected=f"channels x height x width = {' x '.join(map(str, shape))}", help=_REWRITE)
     return stored.reshape(shape)

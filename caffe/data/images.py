@@ -14,9 +14,7 @@ from ..errors import DataError
 _ONE = 1 << 11  # OpenCV interpolates bytes with weights of 11 bits
 
 
-def read_image(
-    path: str | os.PathLike[str], color: bool = True, size: tuple[int, int] | None = None
-) -> np.ndarray:
+def read_image(path: str | os.PathLike[str], color: bool = True, size: tuple[int, int] | None = None) -> np.ndarray:
     """The image file as height x width x 3 (BGR) or, without `color`, x 1; resized to `size` (height, width).
 
     Raises DataError naming the file when it is missing or holds no readable image.
@@ -30,18 +28,13 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as problem:
-        raise DataError(
-            f"image cannot be read: {problem.strerror}",
-            file=path,
-            help="check root_folder and the path; a relative one starts at the current folder",
-        ) from problem
+        raise DataError(f"image cannot be read: {problem.strerror}", file=path,
+                        help="check root_folder and the path; a relative one starts at the current folder") from problem
     except ValueError as problem:  # a path with a null character
         raise DataError("this is no path of an image", file=repr(path), help="correct the list") from problem
 
 
-def decode_image(
-    data: bytes, color: bool | None = None, file: str | os.PathLike[str] | None = None
-) -> np.ndarray:
+def decode_image(data: bytes, color: bool | None = None, file: str | os.PathLike[str] | None = None) -> np.ndarray:
     """The image in the bytes of an image file (JPEG, PNG, ...), height x width x channels uint8 in BGR.
 
     `color` True gives 3 channels and False 1 (the luminance: 0.299 R + 0.587 G + 0.114 B); None leaves it to
@@ -62,12 +55,8 @@ def decode_image(
         raise
     # Pillow's readers raise whatever they stumble over in damaged bytes: SyntaxError, struct.error, KeyError...
     except Exception as problem:
-        raise DataError(
-            f"holds no readable image: {problem}",
-            file=file,
-            found=f"{len(data)} bytes",
-            help="open it in a viewer; it may be cut short, or no image",
-        ) from problem
+        raise DataError(f"holds no readable image: {problem}", file=file, found=f"{len(data)} bytes",
+                        help="open it in a viewer; it may be cut short, or no image") from problem
 
 
 def _pixels(image: Any, color: bool | None) -> np.ndarray:
@@ -75,10 +64,8 @@ def _pixels(image: Any, color: bool | None) -> np.ndarray:
         image.draft("L", None)  # the luminance as it is stored, without the way through RGB
     if image.mode.startswith("I"):  # 16-bit gray
         if color is None:
-            raise DataError(
-                "holds an image of 16 bits", found=f"mode {image.mode}", expected="8 bits per channel",
-                help="convert it, or set force_color or force_gray: true",
-            )
+            raise DataError("holds an image of 16 bits", found=f"mode {image.mode}", expected="8 bits per channel",
+                            help="convert it, or set force_color or force_gray: true")
         high = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)[:, :, np.newaxis]
         return np.repeat(high, 3, axis=2) if color else high
     transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info

@@ -104,11 +104,10 @@ def _stored_channels(data: bytes) -> int | None:
         return {"L": 1, "RGB": 3}.get(image.mode) if "transparency" not in image.info else None
 
 
-def convert_imageset(
-    root_folder: str, list_file: str | os.PathLike[str], database: str | os.PathLike[str], *, gray: bool = False,
-    shuffle: bool = False, seed: int | None = None, resize_width: int = 0, resize_height: int = 0,
-    check_size: bool = False, encoded: bool = False, encode_type: str = "",
-) -> int:
+def convert_imageset(root_folder: str, list_file: str | os.PathLike[str], database: str | os.PathLike[str], *,
+                     gray: bool = False, shuffle: bool = False, seed: int | None = None, resize_width: int = 0,
+                     resize_height: int = 0, check_size: bool = False, encoded: bool = False,
+                     encode_type: str = "") -> int:
     """Write the images of a list to a new LMDB of `Datum` messages; returns how many were written.
 
     A path is `root_folder` (which ends in a slash) followed by the list's path; the key of line N is

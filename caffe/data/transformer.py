@@ -25,10 +25,8 @@ class Transformer:
         self.p, self.layer = param, layer
         self.random_crop = bool(param.crop_size) and phase == caffe_pb2.TRAIN
         self.random = bool(param.mirror) or self.random_crop   # whether images need random numbers
-        for one, other, both in (
-            ("mean_file", "mean_value", param.HasField("mean_file") and len(param.mean_value)),
-            ("force_color", "force_gray", param.force_color and param.force_gray),
-        ):
+        for one, other, both in (("mean_file", "mean_value", param.HasField("mean_file") and len(param.mean_value)),
+                                 ("force_color", "force_gray", param.force_color and param.force_gray)):
             if both:
                 raise LayerError(f"transform_param has both {one} and {other}", file=where or None,
                                  layer=layer or None, help="give one of them")

@@ -40,16 +40,9 @@ class Concat(_AlongAxis):
         self.shares_data = len(shapes) == 1
         self.at = at = self.find_axis(shapes[0])
         for i, shape in enumerate(shapes):
-            if (
-                len(shape) != len(shapes[0])
-                or shape[:at] + shape[at + 1 :] != shapes[0][:at] + shapes[0][at + 1 :]
-            ):
-                self.wrong_shape(
-                    f"bottom {i} does not fit bottom 0",
-                    found=shape,
-                    expected=f"{shapes[0]} except on axis {at}",
-                    help="crop or reshape it",
-                )
+            if len(shape) != len(shapes[0]) or shape[:at] + shape[at + 1 :] != shapes[0][:at] + shapes[0][at + 1 :]:
+                self.wrong_shape(f"bottom {i} does not fit bottom 0", found=shape,
+                                 expected=f"{shapes[0]} except on axis {at}", help="crop or reshape it")
         return [(*shapes[0][:at], sum(s[at] for s in shapes), *shapes[0][at + 1 :])]
 
     def compute(self, *args: torch.Tensor) -> torch.Tensor:
@@ -69,28 +62,17 @@ class Slice(_AlongAxis):
         self.at = at = self.find_axis(shape)
         if not points:
             if shape[at] % n:
-                self.wrong_shape(
-                    f"axis {at} does not divide evenly",
-                    found=f"{shape[at]} into {n} tops",
-                    help="give slice_point",
-                )
+                self.wrong_shape(f"axis {at} does not divide evenly", found=f"{shape[at]} into {n} tops",
+                                 help="give slice_point")
             points = [shape[at] // n * i for i in range(1, n)]
         elif len(points) != n - 1:
-            self.fail(
-                "needs one slice_point less than tops",
-                found=len(points),
-                expected=n - 1,
-                help="correct the slice_point lines",
-            )
+            self.fail("needs one slice_point less than tops", found=len(points), expected=n - 1,
+                      help="correct the slice_point lines")
         edges = [0, *points, shape[at]]
         self.sizes = [b - a for a, b in itertools.pairwise(edges)]
         if min(self.sizes) < 1:
-            self.fail(
-                "slice points must grow and lie inside the axis",
-                found=points,
-                expected=f"growing, from 1 to {shape[at] - 1}",
-                help="correct the slice_point lines",
-            )
+            self.fail("slice points must grow and lie inside the axis", found=points,
+                      expected=f"growing, from 1 to {shape[at] - 1}", help="correct the slice_point lines")
         return [(*shape[:at], size, *shape[at + 1 :]) for size in self.sizes]
 
     def compute(self, x: torch.Tensor) -> Sequence[torch.Tensor]:
@@ -115,23 +97,15 @@ class Eltwise(FunctionLayer):
         if coeff and self.p.operation != _SUM:
             self.fail("coeff is for SUM only", help="remove coeff, or use operation: SUM")
         if coeff and len(coeff) != len(shapes):
-            self.fail(
-                "coeff must be given once per bottom",
-                found=len(coeff),
-                expected=len(shapes),
-                help="correct the coeff lines",
-            )
+            self.fail("coeff must be given once per bottom", found=len(coeff), expected=len(shapes),
+                      help="correct the coeff lines")
         self.coeff = coeff or [1.0] * len(shapes)
 
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         for i, shape in enumerate(shapes):
             if shape != shapes[0]:
-                self.wrong_shape(
-                    f"bottom {i} differs from bottom 0",
-                    found=shape,
-                    expected=shapes[0],
-                    help="crop or reshape it",
-                )
+                self.wrong_shape(f"bottom {i} differs from bottom 0", found=shape, expected=shapes[0],
+                                 help="crop or reshape it")
         return shapes[:1]
 
     def compute(self, *args: torch.Tensor) -> torch.Tensor:

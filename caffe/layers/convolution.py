@@ -26,11 +26,7 @@ class Window(FunctionLayer):
         self.stride = self._per_axis("stride", "stride", 1)
         self.pad = self._per_axis("pad", "pad", 0)
         self.dilation = self._per_axis("dilation", "", 1)
-        for name, values in (
-            ("kernel_size", self.kernel),
-            ("stride", self.stride),
-            ("dilation", self.dilation),
-        ):
+        for name, values in (("kernel_size", self.kernel), ("stride", self.stride), ("dilation", self.dilation)):
             if 0 in values:
                 self.fail(f"{name} must be positive", found=values, help=f"correct {name}")
 
@@ -38,23 +34,16 @@ class Window(FunctionLayer):
         values = list(getattr(self.p, field))
         if stem and (self.p.HasField(f"{stem}_h") or self.p.HasField(f"{stem}_w")):
             if self.spatial != 2:
-                self.fail(
-                    f"{stem}_h and {stem}_w need two spatial axes",
-                    found=self.spatial,
-                    help=f"give {field} once per spatial axis",
-                )
+                self.fail(f"{stem}_h and {stem}_w need two spatial axes", found=self.spatial,
+                          help=f"give {field} once per spatial axis")
             if values:
                 self.fail(f"has {field} and {stem}_h, {stem}_w", help="give one or the other")
             return getattr(self.p, f"{stem}_h"), getattr(self.p, f"{stem}_w")
         if not values and default is not None:
             values = [default]
         if len(values) not in (1, self.spatial):
-            self.fail(
-                f"{field} must be given once, or once per spatial axis",
-                found=f"{len(values)} times",
-                expected=f"1 or {self.spatial}",
-                help=f"correct the {field} lines",
-            )
+            self.fail(f"{field} must be given once, or once per spatial axis", found=f"{len(values)} times",
+                      expected=f"1 or {self.spatial}", help=f"correct the {field} lines")
         return tuple(values * self.spatial if len(values) == 1 else values)
 
     def extent(self, i: int) -> int:
@@ -65,12 +54,8 @@ class Window(FunctionLayer):
         """All bottoms alike, as many axes and channels as when the layer was made."""
         for i, shape in enumerate(shapes):
             if shape != shapes[0]:
-                self.wrong_shape(
-                    f"bottom {i} differs from bottom 0",
-                    found=shape,
-                    expected=shapes[0],
-                    help="bottoms that share weights must have one shape",
-                )
+                self.wrong_shape(f"bottom {i} differs from bottom 0", found=shape, expected=shapes[0],
+                                 help="bottoms that share weights must have one shape")
         if len(shapes[0]) != self.channel_axis + 1 + self.spatial or shapes[0][self.channel_axis] != channels:
             self.wrong_shape(
                 "the bottom does not fit the kernel",
@@ -90,35 +75,19 @@ class _Filters(Window):
     def configure(self, *shapes: Shape) -> None:
         self.read_window(shapes[0])
         if self.spatial > 3:
-            self.fail(
-                "has more spatial axes than this engine convolves",
-                found=self.spatial,
-                expected="up to 3",
-                help="set axis so that at most three axes follow the channels",
-            )
+            self.fail("has more spatial axes than this engine convolves", found=self.spatial, expected="up to 3",
+                      help="set axis so that at most three axes follow the channels")
         self.channels, self.num_output = shapes[0][self.channel_axis], self.p.num_output
         n_top = len(self.layer_param.top)
         if n_top != len(shapes):
-            self.fail(
-                "needs as many tops as bottoms",
-                found=n_top,
-                expected=len(shapes),
-                help="correct its top: lines",
-            )
+            self.fail("needs as many tops as bottoms", found=n_top, expected=len(shapes), help="correct its top: lines")
         if self.num_output < 1 or self.p.group < 1:
-            self.fail(
-                "num_output and group must be positive",
-                found=f"num_output {self.num_output}, group {self.p.group}",
-                help="correct convolution_param",
-            )
+            self.fail("num_output and group must be positive",
+                      found=f"num_output {self.num_output}, group {self.p.group}", help="correct convolution_param")
         for name, count in (("input channels", self.channels), ("num_output", self.num_output)):
             if count % self.p.group:
-                self.fail(
-                    f"{name} must be a multiple of group",
-                    found=count,
-                    expected=f"a multiple of {self.p.group}",
-                    help="change group or num_output",
-                )
+                self.fail(f"{name} must be a multiple of group", found=count, expected=f"a multiple of {self.p.group}",
+                          help="change group or num_output")
         first, second = self.weight_channels()
         self.add_param((first, second // self.p.group, *self.kernel), self.p.weight_filler)
         if self.p.bias_term:
@@ -140,12 +109,9 @@ class _Filters(Window):
         lead, sizes = shapes[0][: self.channel_axis], shapes[0][self.channel_axis + 1 :]
         out = tuple(self.out_size(i, size) for i, size in enumerate(sizes))
         if any(size < 1 for size in out):
-            self.wrong_shape(
-                "the output would be empty",
-                found=f"input {sizes} makes {out}",
-                expected=f"room for kernel {self.kernel} with pad {self.pad}",
-                help="use a larger input, more pad or a smaller kernel",
-            )
+            self.wrong_shape("the output would be empty", found=f"input {sizes} makes {out}",
+                             expected=f"room for kernel {self.kernel} with pad {self.pad}",
+                             help="use a larger input, more pad or a smaller kernel")
         return [(*lead, self.num_output, *out)] * len(shapes)
 
     def compute(self, *args: torch.Tensor) -> list[torch.Tensor]:
@@ -203,6 +169,4 @@ class Deconvolution(_Filters):
             if fixed:
                 y = bilinear.upsample(x, *fixed, self.stride, self.pad)
                 return y if bias is None else y + bias[:, None, None]
-        return _TRANSPOSED[x.dim() - 2](
-            x, weight, bias, self.stride, self.pad, 0, self.p.group, self.dilation
-        )
+        return _TRANSPOSED[x.dim() - 2](x, weight, bias, self.stride, self.pad, 0, self.p.group, self.dilation)

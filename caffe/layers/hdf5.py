@@ -39,10 +39,7 @@ class HDF5Data(Source):
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self.h5py = h5py_for(self)
         if self.layer_param.HasField("transform_param"):
-            self.fail(
-                "does not transform data",
-                help="remove transform_param, or transform before writing the files",
-            )
+            self.fail("does not transform data", help="remove transform_param, or transform before writing the files")
         if self.p.batch_size < 1:
             self.fail("batch_size must be positive", found=self.p.batch_size, help="correct hdf5_data_param")
         try:
@@ -79,20 +76,15 @@ class HDF5Data(Source):
             with hdf5_reader.reading(name, DataError) as f:
                 for top in self.layer_param.top:
                     if top not in f:
-                        self._no_data(
-                            name, f"datasets {', '.join(f)}", f"a dataset '{top}', as the top is named"
-                        )
+                        self._no_data(name, f"datasets {', '.join(f)}", f"a dataset '{top}', as the top is named")
                     arrays.append(hdf5_reader.array(f, top, DataError).astype(np.float32, copy=False))
         except DataError as e:
             e.layer = e.layer or self.name
             raise
         rows = {a.shape[:1] for a in arrays}
         if len(rows) != 1 or rows & {(), (0,)}:
-            self._no_data(
-                name,
-                f"datasets of shapes {', '.join(str(a.shape) for a in arrays)}",
-                "equally many rows in each, at least one",
-            )
+            self._no_data(name, f"datasets of shapes {', '.join(str(a.shape) for a in arrays)}",
+                          "equally many rows in each, at least one")
         self._arrays = arrays
 
     def _advance(self) -> None:
@@ -131,9 +123,7 @@ class HDF5Data(Source):
             try:
                 value = np.stack(batch)
             except ValueError:
-                self._no_data(
-                    self.p.source, f"rows of shapes {sorted({a.shape for a in batch})}", "one shape"
-                )
+                self._no_data(self.p.source, f"rows of shapes {sorted({a.shape for a in batch})}", "one shape")
             if blob.shape != value.shape:
                 blob.reshape(*value.shape)
             blob.put(torch.from_numpy(value))
@@ -159,21 +149,13 @@ class HDF5Output(FunctionLayer):
         try:
             return self.h5py.File(self.p.file_name, mode)
         except OSError as e:
-            raise DataError(
-                "HDF5Output: cannot write",
-                file=self.p.file_name or None,
-                layer=self.name,
-                found=e,
-                help="correct hdf5_output_param's file_name",
-            ) from e
+            raise DataError("HDF5Output: cannot write", file=self.p.file_name or None, layer=self.name, found=e,
+                            help="correct hdf5_output_param's file_name") from e
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         if bottom[0].shape[:1] != bottom[1].shape[:1] or max(len(b.shape) for b in bottom) > 4:
-            self.wrong_shape(
-                "the bottoms must have one batch size and at most four axes",
-                found=" and ".join(str(b.shape) for b in bottom),
-                help="correct their shapes",
-            )
+            self.wrong_shape("the bottoms must have one batch size and at most four axes",
+                             found=" and ".join(str(b.shape) for b in bottom), help="correct their shapes")
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         with self._open("a") as f:
@@ -183,12 +165,8 @@ class HDF5Output(FunctionLayer):
                     f.create_dataset(name, data=value, maxshape=(None, *value.shape[1:]))
                     continue
                 if f[name].shape[1:] != value.shape[1:]:
-                    self.wrong_shape(
-                        f"'{name}' has changed its shape since the last forward",
-                        found=value.shape,
-                        expected=("n", *f[name].shape[1:]),
-                        help="write one file per shape",
-                    )
+                    self.wrong_shape(f"'{name}' has changed its shape since the last forward", found=value.shape,
+                                     expected=("n", *f[name].shape[1:]), help="write one file per shape")
                 f[name].resize(len(f[name]) + len(value), axis=0)
                 f[name][-len(value) :] = value
 

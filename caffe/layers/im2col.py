@@ -35,12 +35,8 @@ class Im2col(Window):
         lead, sizes = shapes[0][: self.channel_axis], shapes[0][self.channel_axis + 1 :]
         out = tuple((n + 2 * self.pad[i] - self.extent(i)) // self.stride[i] + 1 for i, n in enumerate(sizes))
         if min(out) < 1:
-            self.wrong_shape(
-                "the output would be empty",
-                found=f"input {sizes} makes {out}",
-                expected=f"room for kernel {self.kernel}",
-                help="use a larger input or more pad",
-            )
+            self.wrong_shape("the output would be empty", found=f"input {sizes} makes {out}",
+                             expected=f"room for kernel {self.kernel}", help="use a larger input or more pad")
         return [(*lead, self.channels * math.prod(self.kernel), *out)]
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:

@@ -33,12 +33,9 @@ class InnerProduct(FunctionLayer):
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         found = math.prod(shapes[0][self.start :])
         if found != self.inputs:
-            self.wrong_shape(
-                "the bottom does not fit the weights",
-                found=f"{shapes[0]}: {found} inputs",
-                expected=f"{self.inputs} inputs from axis {self.start} on",
-                help="feed the image size that the net was made for, or convolutionalize the net",
-            )
+            self.wrong_shape("the bottom does not fit the weights", found=f"{shapes[0]}: {found} inputs",
+                             expected=f"{self.inputs} inputs from axis {self.start} on",
+                             help="feed the image size that the net was made for, or convolutionalize the net")
         return [(*shapes[0][: self.start], self.p.num_output)]
 
     def compute(self, x: torch.Tensor, weight: torch.Tensor, *bias: torch.Tensor) -> torch.Tensor:
@@ -57,11 +54,8 @@ class Embed(FunctionLayer):
     def configure(self, *shapes: Shape) -> None:
         p = self.p
         if p.num_output < 1 or p.input_dim < 1:
-            self.fail(
-                "num_output and input_dim must be positive",
-                found=f"num_output {p.num_output}, input_dim {p.input_dim}",
-                help="correct embed_param",
-            )
+            self.fail("num_output and input_dim must be positive",
+                      found=f"num_output {p.num_output}, input_dim {p.input_dim}", help="correct embed_param")
         self.add_param((p.input_dim, p.num_output), p.weight_filler)
         if p.bias_term:
             self.add_param((p.num_output,), p.bias_filler)
@@ -72,14 +66,9 @@ class Embed(FunctionLayer):
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         index = bottom[0].tensor().long()
         if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < self.p.input_dim:
-            raise DataError(
-                "Embed: an index is out of range",
-                file=self.defined_at or None,
-                layer=self.name,
-                found=f"{int(index.min())} to {int(index.max())}",
-                expected=f"0 to {self.p.input_dim - 1}",
-                help="correct the data, or raise input_dim",
-            )
+            raise DataError("Embed: an index is out of range", file=self.defined_at or None, layer=self.name,
+                            found=f"{int(index.min())} to {int(index.max())}", expected=f"0 to {self.p.input_dim - 1}",
+                            help="correct the data, or raise input_dim")
         super().forward(bottom, top)
 
     def compute(self, x: torch.Tensor, weight: torch.Tensor, *bias: torch.Tensor) -> torch.Tensor:

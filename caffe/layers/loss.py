@@ -50,32 +50,24 @@ class LossLayer(FunctionLayer):
 
     def check_batch(self, *shapes: Shape) -> None:
         if not shapes[0] or not shapes[1] or shapes[0][0] != shapes[1][0]:
-            self.wrong_shape(
-                "data and label have different first axes",
-                found=f"{shapes[0]} and {shapes[1]}",
-                expected="one batch size",
-                help="correct the shapes of the two bottoms",
-            )
+            self.wrong_shape("data and label have different first axes", found=f"{shapes[0]} and {shapes[1]}",
+                             expected="one batch size", help="correct the shapes of the two bottoms")
 
     def check_label_count(self, x: Shape, label: Shape, axis: int) -> None:
         """One label for every position that is left when the class axis is taken out."""
         expected = (*x[:axis], *x[axis + 1 :])
         if math.prod(label) != math.prod(expected):
-            self.wrong_shape(
-                "needs one label per prediction",
-                found=f"predictions {x}, labels {label}",
-                expected=f"labels of {math.prod(expected)} elements, such as {expected}",
-                help=f"give integer labels below {x[axis]}, not one-hot vectors",
-            )
+            self.wrong_shape("needs one label per prediction", found=f"predictions {x}, labels {label}",
+                             expected=f"labels of {math.prod(expected)} elements, such as {expected}",
+                             help=f"give integer labels below {x[axis]}, not one-hot vectors")
 
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         self.check_batch(*shapes)
         return [()]
 
 
-def check_labels(
-    layer: Layer, label: torch.Tensor, classes: int, ignore: int | None, bottom: Sequence[Blob]
-) -> tuple[torch.Tensor, torch.Tensor]:
+def check_labels(layer: Layer, label: torch.Tensor, classes: int, ignore: int | None,
+                 bottom: Sequence[Blob]) -> tuple[torch.Tensor, torch.Tensor]:
     """Labels as integers, ignored ones set to 0, and which ones count (empty when none can be ignored).
 
     Caffe reads beyond its arrays for a label outside 0..classes-1; here that is a DataError with value and
@@ -98,14 +90,10 @@ def _bad_label(layer: Layer, index: torch.Tensor, classes: int, ignore: int | No
     place = tuple(wrong.nonzero()[0].tolist())
     value = float(blob.tensor()[place])
     also = "" if ignore is None else f", or ignore_label {ignore}"
-    raise DataError(
-        f"{layer.type}: label {value:g} is out of range",
-        file=layer.defined_at or None,
-        layer=layer.name,
-        found=f"{int(wrong.sum())} such labels, the first at {place} of blob '{blob.name}' {blob.shape}",
-        expected=f"integers from 0 to {classes - 1} ({classes} classes){also}",
-        help="correct the labels, the number of classes (num_output), or loss_param's ignore_label",
-    )
+    raise DataError(f"{layer.type}: label {value:g} is out of range", file=layer.defined_at or None, layer=layer.name,
+                    found=f"{int(wrong.sum())} such labels, the first at {place} of blob '{blob.name}' {blob.shape}",
+                    expected=f"integers from 0 to {classes - 1} ({classes} classes){also}",
+                    help="correct the labels, the number of classes (num_output), or loss_param's ignore_label")
 
 
 @register("SigmoidCrossEntropyLoss")
@@ -120,11 +108,8 @@ class SigmoidCrossEntropyLoss(LossLayer):
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         self.check_batch(*shapes)
         if math.prod(shapes[0]) != math.prod(shapes[1]):
-            self.wrong_shape(
-                "needs one target per logit",
-                found=f"logits {shapes[0]}, targets {shapes[1]}",
-                help="correct the shapes of the two bottoms",
-            )
+            self.wrong_shape("needs one target per logit", found=f"logits {shapes[0]}, targets {shapes[1]}",
+                             help="correct the shapes of the two bottoms")
         return [()]
 
     def compute(self, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -146,16 +131,10 @@ class EuclideanLoss(LossLayer):
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         self.check_batch(*shapes)
         if max(map(len, shapes)) > 4:
-            self.wrong_shape(
-                "takes at most four axes", found=f"{shapes[0]} and {shapes[1]}", help="reshape them"
-            )
+            self.wrong_shape("takes at most four axes", found=f"{shapes[0]} and {shapes[1]}", help="reshape them")
         if math.prod(shapes[0][1:]) != math.prod(shapes[1][1:]):
-            self.wrong_shape(
-                "the bottoms have different sizes",
-                found=f"{shapes[0]} and {shapes[1]}",
-                expected="equally many elements per item",
-                help="correct the shapes of the two bottoms",
-            )
+            self.wrong_shape("the bottoms have different sizes", found=f"{shapes[0]} and {shapes[1]}",
+                             expected="equally many elements per item", help="correct the shapes of the two bottoms")
         return [()]
 
     def compute(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

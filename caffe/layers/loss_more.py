@@ -29,12 +29,8 @@ class _OneLabelPerItem(LossLayer):
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         self.check_batch(*shapes)
         if math.prod(shapes[1]) != shapes[0][0]:
-            self.wrong_shape(
-                "needs one label per item",
-                found=f"predictions {shapes[0]}, labels {shapes[1]}",
-                expected=f"{shapes[0][0]} labels",
-                help="use SoftmaxWithLoss for labels per position",
-            )
+            self.wrong_shape("needs one label per item", found=f"predictions {shapes[0]}, labels {shapes[1]}",
+                             expected=f"{shapes[0][0]} labels", help="use SoftmaxWithLoss for labels per position")
         return [()]
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
@@ -52,9 +48,7 @@ class HingeLoss(_OneLabelPerItem):
 
     def compute(self, x: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         flat = x.reshape(len(x), -1)
-        sign = torch.ones_like(flat, requires_grad=False).scatter_(
-            1, label.detach().reshape(-1, 1).long(), -1
-        )
+        sign = torch.ones_like(flat, requires_grad=False).scatter_(1, label.detach().reshape(-1, 1).long(), -1)
         margin = F.relu(1 + sign * flat)
         return (margin.square() if self.p.norm == _L2 else margin).sum() / len(x)
 
@@ -89,19 +83,11 @@ class ContrastiveLoss(LossLayer):
             or math.prod(b[2:]) != 1
             or max(map(len, (a, b))) > 4
         ):
-            self.wrong_shape(
-                "needs two blobs of vectors",
-                found=f"{a} and {b}",
-                expected="(num, channels), twice",
-                help="flatten them",
-            )
+            self.wrong_shape("needs two blobs of vectors", found=f"{a} and {b}", expected="(num, channels), twice",
+                             help="flatten them")
         if math.prod(similar) != a[0] or similar[0] != a[0]:
-            self.wrong_shape(
-                "needs one similarity per pair",
-                found=similar,
-                expected=(a[0],),
-                help="correct the third bottom",
-            )
+            self.wrong_shape("needs one similarity per pair", found=similar, expected=(a[0],),
+                             help="correct the third bottom")
         return [()]
 
     def compute(self, a: torch.Tensor, b: torch.Tensor, similar: torch.Tensor) -> torch.Tensor:
@@ -145,14 +131,9 @@ class InfogainLoss(LossLayer):
                 found = e.strerror
             except Exception as e:  # protobuf's DecodeError, whose class differs between its implementations
                 found = e
-        raise DataError(
-            "InfogainLoss: needs a matrix H",
-            file=source or self.defined_at or None,
-            layer=self.name,
-            found=found,
-            expected="a third bottom, or a binaryproto file with a BlobProto",
-            help='infogain_loss_param { source: "H.binaryproto" }, or give H as a bottom',
-        )
+        raise DataError("InfogainLoss: needs a matrix H", file=source or self.defined_at or None, layer=self.name,
+                        found=found, expected="a third bottom, or a binaryproto file with a BlobProto",
+                        help='infogain_loss_param { source: "H.binaryproto" }, or give H as a bottom')
 
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         self.check_batch(*shapes[:2])
@@ -161,12 +142,8 @@ class InfogainLoss(LossLayer):
         self.check_label_count(x, shapes[1], self.at)
         count = math.prod(shapes[2]) if len(shapes) > 2 else self.matrix.numel()
         if count != x[self.at] ** 2:
-            self.wrong_shape(
-                "H must be classes x classes",
-                found=f"{count} elements",
-                expected=f"{x[self.at]} x {x[self.at]}",
-                help="correct H, or the number of classes",
-            )
+            self.wrong_shape("H must be classes x classes", found=f"{count} elements",
+                             expected=f"{x[self.at]} x {x[self.at]}", help="correct H, or the number of classes")
         return [(), x][: len(self.layer_param.top)]
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:

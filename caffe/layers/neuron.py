@@ -110,11 +110,8 @@ class _WithBase(FunctionLayer):
     def configure(self, *shapes: Shape) -> None:
         base = self.p.base
         if base != -1 and (base <= 0 or (base == 1 and self.type == "Log")):
-            self.fail(
-                "base must be positive" + (" and not 1" if self.type == "Log" else ""),
-                found=base,
-                help="leave base out for e",
-            )
+            self.fail("base must be positive" + (" and not 1" if self.type == "Log" else ""), found=base,
+                      help="leave base out for e")
         self.log_base = 1.0 if base == -1 else math.log(base)
 
 
@@ -152,22 +149,14 @@ class PReLU(FunctionLayer):
     def _filler(self) -> Any:
         from ..proto import caffe_pb2
 
-        return (
-            self.p.filler
-            if self.p.HasField("filler")
-            else caffe_pb2.FillerParameter(type="constant", value=0.25)
-        )
+        return (self.p.filler if self.p.HasField("filler") else caffe_pb2.FillerParameter(type="constant", value=0.25))
 
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         if not 2 <= len(shapes[0]) <= 4:
             self.wrong_shape("takes two to four axes", found=shapes[0], help="reshape the bottom")
         if not self.p.channel_shared and self.blobs[0].shape != shapes[0][1:2]:
-            self.wrong_shape(
-                "the bottom does not fit the slopes",
-                found=f"{shapes[0][1]} channels",
-                expected=f"{self.blobs[0].count}",
-                help="keep the channel count that it was made for",
-            )
+            self.wrong_shape("the bottom does not fit the slopes", found=f"{shapes[0][1]} channels",
+                             expected=f"{self.blobs[0].count}", help="keep the channel count that it was made for")
         return shapes
 
     def compute(self, x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:

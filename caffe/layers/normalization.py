@@ -54,21 +54,13 @@ class LRN(FunctionLayer):
 
     def configure(self, *shapes: Shape) -> None:
         if self.p.local_size % 2 == 0:
-            self.fail(
-                "local_size must be odd",
-                found=self.p.local_size,
-                expected="1, 3, 5, ...",
-                help="correct lrn_param",
-            )
+            self.fail("local_size must be odd", found=self.p.local_size, expected="1, 3, 5, ...",
+                      help="correct lrn_param")
 
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         if len(shapes[0]) != 4:
-            self.wrong_shape(
-                "the bottom must have four axes",
-                found=shapes[0],
-                expected="(num, channels, height, width)",
-                help="reshape it",
-            )
+            self.wrong_shape("the bottom must have four axes", found=shapes[0],
+                             expected="(num, channels, height, width)", help="reshape it")
         return shapes
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:

@@ -39,9 +39,7 @@ def torch_does(size: Pair, out: Pair, kernel: Pair, stride: Pair, pad: Pair, cei
     return True
 
 
-def pad_to_windows(
-    x: torch.Tensor, out: Pair, kernel: Pair, stride: Pair, pad: Pair, value: float
-) -> torch.Tensor:
+def pad_to_windows(x: torch.Tensor, out: Pair, kernel: Pair, stride: Pair, pad: Pair, value: float) -> torch.Tensor:
     """x padded in front by `pad` and behind, or cut there, so that exactly `out` windows fill it."""
     sides: list[int] = []
     for i in (1, 0):
@@ -65,9 +63,8 @@ def max_pool(x: torch.Tensor, kernel: Pair, stride: Pair, pad: Pair, ceil: bool 
     return F.max_pool2d(pad_to_windows(x, out, kernel, stride, pad, _LOWEST), kernel, stride)
 
 
-def max_pool_with_mask(
-    x: torch.Tensor, kernel: Pair, stride: Pair, pad: Pair, ceil: bool = True
-) -> tuple[torch.Tensor, torch.Tensor]:
+def max_pool_with_mask(x: torch.Tensor, kernel: Pair, stride: Pair, pad: Pair,
+                       ceil: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
     """`max_pool` and where in the plane each maximum is: y * width + x, -1 in windows outside."""
     out, direct = windows_out(x, kernel, stride, pad, ceil)
     if direct:
@@ -95,9 +92,7 @@ def ave_pool(x: torch.Tensor, kernel: Pair, stride: Pair, pad: Pair, ceil: bool 
     return sums / (rows[:, None] * cols)
 
 
-def stochastic_pool(
-    x: torch.Tensor, kernel: Pair, stride: Pair, train: bool, ceil: bool = True
-) -> torch.Tensor:
+def stochastic_pool(x: torch.Tensor, kernel: Pair, stride: Pair, train: bool, ceil: bool = True) -> torch.Tensor:
     """In training one element per window, drawn in proportion to its value; in testing the expected value."""
     out, _ = windows_out(x, kernel, stride, (0, 0), ceil)
     padded = pad_to_windows(x, out, kernel, stride, (0, 0), 0)
@@ -134,34 +129,21 @@ class Pooling(FunctionLayer):
         for stem, name in (("kernel", "kernel_size"), ("pad", "pad"), ("stride", "stride")):
             h, w = p.HasField(f"{stem}_h"), p.HasField(f"{stem}_w")
             if h != w or (h and p.HasField(name)):
-                self.fail(
-                    f"give {name}, or {stem}_h and {stem}_w",
-                    found="one of them only" if h != w else "both",
-                    help=f"correct the {stem} fields of pooling_param",
-                )
+                self.fail(f"give {name}, or {stem}_h and {stem}_w", found="one of them only" if h != w else "both",
+                          help=f"correct the {stem} fields of pooling_param")
         self.stride = (p.stride_h, p.stride_w) if p.HasField("stride_h") else (p.stride, p.stride)
         self.pad = (p.pad_h, p.pad_w) if p.HasField("pad_h") else (p.pad, p.pad)
         self.fixed = (p.kernel_h, p.kernel_w) if p.HasField("kernel_h") else (p.kernel_size, p.kernel_size)
         if p.global_pooling:
             if any(self.fixed) or any(self.pad) or self.stride != (1, 1):
-                self.fail(
-                    "global_pooling leaves no choice of kernel, pad and stride",
-                    help="remove kernel, pad and stride, or global_pooling",
-                )
+                self.fail("global_pooling leaves no choice of kernel, pad and stride",
+                          help="remove kernel, pad and stride, or global_pooling")
         elif 0 in self.fixed:
-            self.fail(
-                "needs a kernel",
-                found=self.fixed,
-                expected="kernel_size, or kernel_h and kernel_w",
-                help="complete pooling_param",
-            )
+            self.fail("needs a kernel", found=self.fixed, expected="kernel_size, or kernel_h and kernel_w",
+                      help="complete pooling_param")
         elif any(pad >= k for pad, k in zip(self.pad, self.fixed, strict=True)):
-            self.fail(
-                "pad must be smaller than the kernel",
-                found=self.pad,
-                expected=f"below {self.fixed}",
-                help="use less pad",
-            )
+            self.fail("pad must be smaller than the kernel", found=self.pad, expected=f"below {self.fixed}",
+                      help="use less pad")
         if p.HasField("ceil_mode") and p.HasField("round_mode") and p.ceil_mode != (p.round_mode == 0):
             self.fail("round_mode and ceil_mode contradict each other", help="give one of them")
         if 0 in self.stride:
@@ -181,20 +163,12 @@ class Pooling(FunctionLayer):
 
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         if len(shapes[0]) != 4:
-            self.wrong_shape(
-                "the bottom must have four axes",
-                found=shapes[0],
-                expected="(num, channels, height, width)",
-                help="reshape it",
-            )
+            self.wrong_shape("the bottom must have four axes", found=shapes[0],
+                             expected="(num, channels, height, width)", help="reshape it")
         out = self._out(shapes[0][2:])
         if min(out) < 1:
-            self.wrong_shape(
-                "the output would be empty",
-                found=f"input {shapes[0][2:]} makes {out}",
-                expected=f"room for kernel {self.fixed}",
-                help="use a larger input or a smaller kernel",
-            )
+            self.wrong_shape("the output would be empty", found=f"input {shapes[0][2:]} makes {out}",
+                             expected=f"room for kernel {self.fixed}", help="use a larger input or a smaller kernel")
         return [(*shapes[0][:2], *out)] * len(self.layer_param.top)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor | Sequence[torch.Tensor]:

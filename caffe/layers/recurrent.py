@@ -35,12 +35,8 @@ class LSTMUnit(FunctionLayer):
         c, gates, cont = shapes
         d = c[-1] if c else 0
         if len(c) != 3 or c[0] != 1 or gates != (*c[:2], 4 * d) or cont != c[:2]:
-            self.wrong_shape(
-                "the bottoms do not fit each other",
-                found=f"{c}, {gates}, {cont}",
-                expected="(1, n, d), (1, n, 4 d), (1, n)",
-                help="correct their shapes",
-            )
+            self.wrong_shape("the bottoms do not fit each other", found=f"{c}, {gates}, {cont}",
+                             expected="(1, n, d), (1, n, 4 d), (1, n)", help="correct their shapes")
         return [c, c]
 
     def compute(self, *args: torch.Tensor) -> Sequence[torch.Tensor]:
@@ -82,50 +78,29 @@ class _Recurrent(FunctionLayer):
     def param_shapes(self, inputs: int, static: int | None) -> list[Shape]:
         raise NotImplementedError
 
-    def unroll(
-        self,
-        x: torch.Tensor,
-        cont: torch.Tensor,
-        state: Sequence[torch.Tensor],
-        params: Sequence[torch.Tensor],
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def unroll(self, x: torch.Tensor, cont: torch.Tensor, state: Sequence[torch.Tensor],
+               params: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
         raise NotImplementedError
 
     def _check(self, *shapes: Shape) -> None:
         x, cont = shapes[:2]
         if len(x) < 2 or cont != x[:2]:
-            self.wrong_shape(
-                "cont must be timesteps by streams",
-                found=f"x {x}, cont {cont}",
-                expected=f"x (timesteps, streams, ...) and cont {x[:2]}",
-                help="correct the bottoms",
-            )
+            self.wrong_shape("cont must be timesteps by streams", found=f"x {x}, cont {cont}",
+                             expected=f"x (timesteps, streams, ...) and cont {x[:2]}", help="correct the bottoms")
         if self.static and shapes[2][:1] != x[1:2]:
-            self.wrong_shape(
-                "the static input must have one item per stream",
-                found=shapes[2],
-                expected=f"({x[1]}, ...)",
-                help="correct bottom 2",
-            )
+            self.wrong_shape("the static input must have one item per stream", found=shapes[2],
+                             expected=f"({x[1]}, ...)", help="correct bottom 2")
 
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         self._check(*shapes)
         t, n = shapes[0][:2]
         if t != self.steps:
-            self.wrong_shape(
-                "the number of timesteps may not change",
-                found=t,
-                expected=self.steps,
-                help="build the net for the number of timesteps that it gets",
-            )
+            self.wrong_shape("the number of timesteps may not change", found=t, expected=self.steps,
+                             help="build the net for the number of timesteps that it gets")
         for i in self.state_bottoms:
             if shapes[i] != (1, n, self.hidden):
-                self.wrong_shape(
-                    f"bottom {i} does not fit the hidden state",
-                    found=shapes[i],
-                    expected=(1, n, self.hidden),
-                    help="correct its shape",
-                )
+                self.wrong_shape(f"bottom {i} does not fit the hidden state", found=shapes[i],
+                                 expected=(1, n, self.hidden), help="correct its shape")
         return [(t, n, self.hidden), *[(1, n, self.hidden)] * len(self.state_bottoms)]
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
@@ -173,13 +148,8 @@ class LSTM(_Recurrent):
         d = self.hidden
         return [(4 * d, inputs), (4 * d,), *([(4 * d, static)] if static is not None else []), (4 * d, d)]
 
-    def unroll(
-        self,
-        x: torch.Tensor,
-        cont: torch.Tensor,
-        state: Sequence[torch.Tensor],
-        params: Sequence[torch.Tensor],
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def unroll(self, x: torch.Tensor, cont: torch.Tensor, state: Sequence[torch.Tensor],
+               params: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
         (h, c), tops = state, []
         for t in range(len(x)):
             gates = F.linear(h * cont[t : t + 1], params[0]) + x[t : t + 1]
@@ -199,13 +169,8 @@ class RNN(_Recurrent):
         d = self.hidden
         return [(d, inputs), (d,), *([(d, static)] if static is not None else []), (d, d), (d, d), (d,)]
 
-    def unroll(
-        self,
-        x: torch.Tensor,
-        cont: torch.Tensor,
-        state: Sequence[torch.Tensor],
-        params: Sequence[torch.Tensor],
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def unroll(self, x: torch.Tensor, cont: torch.Tensor, state: Sequence[torch.Tensor],
+               params: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
         h, tops = state[0], []
         for t in range(len(x)):
             h = torch.tanh(F.linear(h * cont[t : t + 1], params[0]) + x[t : t + 1])

@@ -83,12 +83,8 @@ class Dropout(InPlace):
 
     def configure(self, *shapes: Shape) -> None:
         if not 0 <= self.p.dropout_ratio < 1:
-            self.fail(
-                "dropout_ratio must be a probability below 1",
-                found=self.p.dropout_ratio,
-                expected="0 <= dropout_ratio < 1",
-                help="correct dropout_param",
-            )
+            self.fail("dropout_ratio must be a probability below 1", found=self.p.dropout_ratio,
+                      expected="0 <= dropout_ratio < 1", help="correct dropout_param")
         self.scale = 1 / (1 - self.p.dropout_ratio)
         self.draws: bool = self.phase == 0 or self.p.sample_weights_test
 

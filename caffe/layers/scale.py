@@ -20,12 +20,8 @@ class _Broadcast(FunctionLayer):
     def operand_shape(self, shape: Shape) -> Shape:
         start, n = self.axis(self.p.axis, shape), self.p.num_axes
         if n < -1 or (n >= 0 and start + n > len(shape)):
-            self.wrong_shape(
-                "axis + num_axes is out of range",
-                found=f"{start} + {n} of {shape}",
-                expected=f"at most {len(shape)}",
-                help="num_axes: -1 takes all axes that follow",
-            )
+            self.wrong_shape("axis + num_axes is out of range", found=f"{start} + {n} of {shape}",
+                             expected=f"at most {len(shape)}", help="num_axes: -1 takes all axes that follow")
         return shape[start:] if n == -1 else shape[start : start + n]
 
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
@@ -33,12 +29,8 @@ class _Broadcast(FunctionLayer):
         small = shapes[1] if len(shapes) > 1 else self.blobs[0].shape
         start = self.axis(self.p.axis, shape) if small else 0
         if shape[start : start + len(small)] != small:
-            self.wrong_shape(
-                "the operand does not match the axes that it covers",
-                found=small,
-                expected=shape[start : start + len(small)],
-                help="correct axis, or the second bottom",
-            )
+            self.wrong_shape("the operand does not match the axes that it covers", found=small,
+                             expected=shape[start : start + len(small)], help="correct axis, or the second bottom")
         self.view = (*small, *[1] * (len(shape) - start - len(small)))
         return [shape]
 
@@ -73,11 +65,7 @@ class Scale(_Broadcast):
     def _filler(self) -> Any:
         from ..proto import caffe_pb2
 
-        return (
-            self.p.filler
-            if self.p.HasField("filler")
-            else caffe_pb2.FillerParameter(type="constant", value=1)
-        )
+        return (self.p.filler if self.p.HasField("filler") else caffe_pb2.FillerParameter(type="constant", value=1))
 
     def compute(self, x: torch.Tensor, s: torch.Tensor, *b: torch.Tensor) -> torch.Tensor:
         y = x * s.view(self.view)

@@ -31,19 +31,11 @@ class Accuracy(FunctionLayer):
         at = self.axis(self.p.axis, x)
         places = math.prod(x[:at] + x[at + 1 :])
         if places != math.prod(label):
-            self.wrong_shape(
-                "needs one label per prediction",
-                found=f"predictions {x}, labels {label}",
-                expected=f"labels of {places} elements",
-                help="give integer labels, not one-hot vectors",
-            )
+            self.wrong_shape("needs one label per prediction", found=f"predictions {x}, labels {label}",
+                             expected=f"labels of {places} elements", help="give integer labels, not one-hot vectors")
         if self.p.top_k > x[at]:
-            self.fail(
-                "top_k is larger than the number of classes",
-                found=self.p.top_k,
-                expected=f"up to {x[at]}",
-                help="correct accuracy_param",
-            )
+            self.fail("top_k is larger than the number of classes", found=self.p.top_k, expected=f"up to {x[at]}",
+                      help="correct accuracy_param")
         self.at, self.classes = at, x[at]
         return [(), (x[at],)][: len(self.layer_param.top)]
 

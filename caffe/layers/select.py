@@ -32,14 +32,9 @@ class BatchReindex(FunctionLayer):
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         rows, num = bottom[1].tensor().long(), bottom[0].shape[0]
         if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < num:
-            raise DataError(
-                "BatchReindex: an index is out of range",
-                file=self.defined_at or None,
-                layer=self.name,
-                found=f"{int(rows.min())} to {int(rows.max())}",
-                expected=f"0 to {num - 1}",
-                help="correct the indices in bottom 1",
-            )
+            raise DataError("BatchReindex: an index is out of range", file=self.defined_at or None, layer=self.name,
+                            found=f"{int(rows.min())} to {int(rows.max())}", expected=f"0 to {num - 1}",
+                            help="correct the indices in bottom 1")
         super().forward(bottom, top)
 
     def compute(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
@@ -64,29 +59,18 @@ class Filter(FunctionLayer):
 
     def configure(self, *shapes: Shape) -> None:
         if len(self.layer_param.top) != len(shapes) - 1:
-            self.fail(
-                "needs one top less than bottoms",
-                found=len(self.layer_param.top),
-                expected=len(shapes) - 1,
-                help="the last bottom is the selector and has no top",
-            )
+            self.fail("needs one top less than bottoms", found=len(self.layer_param.top), expected=len(shapes) - 1,
+                      help="the last bottom is the selector and has no top")
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         *blobs, selector = bottom
         if not selector.shape or math.prod(selector.shape[1:]) != 1:
-            self.wrong_shape(
-                "the selector has one number per item",
-                found=selector.shape,
-                expected="(num, 1, ...)",
-                help="reshape the last bottom",
-            )
+            self.wrong_shape("the selector has one number per item", found=selector.shape, expected="(num, 1, ...)",
+                             help="reshape the last bottom")
         for i, blob in enumerate(blobs):
             if blob.shape[:1] != selector.shape[:1]:
-                self.wrong_shape(
-                    f"bottom {i} and the selector have different batch sizes",
-                    found=f"{blob.shape} and {selector.shape}",
-                    help="correct the shapes",
-                )
+                self.wrong_shape(f"bottom {i} and the selector have different batch sizes",
+                                 found=f"{blob.shape} and {selector.shape}", help="correct the shapes")
         count = selector.shape[0] if self._first else int(selector.tensor().count_nonzero())
         self._first = False
         for blob, out in zip(blobs, top, strict=True):

@@ -34,12 +34,8 @@ class Source(FunctionLayer):
     def shape_tops(self, top: Sequence[Blob], shapes: Sequence[Shape], field: str) -> None:
         """One shape for all tops, or one each; LayerError otherwise."""
         if len(shapes) not in (1, len(top)):
-            self.fail(
-                f"{field} must be given once, or once per top",
-                found=len(shapes),
-                expected=f"1 or {len(top)}",
-                help=f"correct the {field} fields",
-            )
+            self.fail(f"{field} must be given once, or once per top", found=len(shapes), expected=f"1 or {len(top)}",
+                      help=f"correct the {field} fields")
         for i, blob in enumerate(top):
             blob.reshape(*shapes[i if len(shapes) > 1 else 0])
 
@@ -59,12 +55,8 @@ class DummyData(Source):
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         if len(self.p.data_filler) not in (0, 1, len(top)):
-            self.fail(
-                "data_filler must be given once, once per top, or not at all",
-                found=len(self.p.data_filler),
-                expected=f"0, 1 or {len(top)}",
-                help="correct the data_filler blocks",
-            )
+            self.fail("data_filler must be given once, once per top, or not at all", found=len(self.p.data_filler),
+                      expected=f"0, 1 or {len(top)}", help="correct the data_filler blocks")
         self.shape_tops(top, self._shapes(len(top)), "shape")
         self._fill(top, constant=True)
 
@@ -76,12 +68,8 @@ class DummyData(Source):
             self.fail("has shape and the old num, channels, height, width", help="give shape alone")
         for field, values in old.items():
             if len(values) not in (1, n_top):
-                self.fail(
-                    f"{field} must be given once, or once per top",
-                    found=len(values),
-                    expected=f"1 or {n_top}",
-                    help=f"correct the {field} fields, or give shape instead",
-                )
+                self.fail(f"{field} must be given once, or once per top", found=len(values), expected=f"1 or {n_top}",
+                          help=f"correct the {field} fields, or give shape instead")
         return [tuple(v[i if len(v) > 1 else 0] for v in old.values()) for i in range(n_top)]
 
     def _filler(self, i: int) -> Any:
@@ -114,11 +102,8 @@ class MemoryData(Source):
         p = self.p
         self.shape: Shape = (p.batch_size, p.channels, p.height, p.width)
         if 0 in self.shape:
-            self.fail(
-                "batch_size, channels, height and width must be given and positive",
-                found=self.shape,
-                help="complete memory_data_param",
-            )
+            self.fail("batch_size, channels, height and width must be given and positive", found=self.shape,
+                      help="complete memory_data_param")
         self._arrays: tuple[np.ndarray, np.ndarray] | None = None
         self._at = 0
         top[0].reshape(*self.shape)
@@ -149,13 +134,8 @@ class MemoryData(Source):
         self._at = value["at"]
 
     def _misfit(self, message: str, found: object, expected: object) -> None:
-        self.fail(
-            message,
-            found=found,
-            expected=expected,
-            error=ShapeError,
-            help="correct the arrays given to net.set_input_arrays, or memory_data_param",
-        )
+        self.fail(message, found=found, expected=expected, error=ShapeError,
+                  help="correct the arrays given to net.set_input_arrays, or memory_data_param")
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         if self._arrays is None:

@@ -29,33 +29,21 @@ class SPP(FunctionLayer):
 
     def configure(self, *shapes: Shape) -> None:
         if self.p.pyramid_height < 1:
-            self.fail(
-                "pyramid_height must be positive", found=self.p.pyramid_height, help="correct spp_param"
-            )
+            self.fail("pyramid_height must be positive", found=self.p.pyramid_height, help="correct spp_param")
 
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         shape = shapes[0]
         if len(shape) != 4:
-            self.wrong_shape(
-                "the bottom must have four axes",
-                found=shape,
-                expected="(num, channels, height, width)",
-                help="reshape it",
-            )
+            self.wrong_shape("the bottom must have four axes", found=shape, expected="(num, channels, height, width)",
+                             help="reshape it")
         for i in range(self.p.pyramid_height):
             kernel, pad = self._level(i, shape[2:])
             if pad[0] >= kernel[0] or pad[1] >= kernel[1]:
-                self.wrong_shape(
-                    f"the plane is too small for {2**i} bins",
-                    found=shape[2:],
-                    help="use a larger input or a smaller pyramid_height",
-                )
+                self.wrong_shape(f"the plane is too small for {2**i} bins", found=shape[2:],
+                                 help="use a larger input or a smaller pyramid_height")
             if self.p.pool == STOCHASTIC and any(pad):
-                self.wrong_shape(
-                    f"STOCHASTIC pooling has no padding, which {2**i} bins need",
-                    found=shape[2:],
-                    help="use MAX or AVE, or sizes that divide evenly",
-                )
+                self.wrong_shape(f"STOCHASTIC pooling has no padding, which {2**i} bins need", found=shape[2:],
+                                 help="use MAX or AVE, or sizes that divide evenly")
         if self.p.pyramid_height == 1:
             return [(*shape[:2], 1, 1)]
         return [(shape[0], shape[1] * sum(4**i for i in range(self.p.pyramid_height)))]

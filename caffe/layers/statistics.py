@@ -30,12 +30,8 @@ class BatchNorm(FunctionLayer):
         from ..proto import caffe_pb2
 
         if len(shapes[0]) < 2:
-            self.wrong_shape(
-                "needs a channel axis",
-                found=shapes[0],
-                expected="(num, channels, ...)",
-                help="reshape the bottom",
-            )
+            self.wrong_shape("needs a channel axis", found=shapes[0], expected="(num, channels, ...)",
+                             help="reshape the bottom")
         zero = caffe_pb2.FillerParameter(type="constant")
         for shape in (shapes[0][1:2], shapes[0][1:2], (1,)):
             self.add_param(shape, zero)
@@ -47,12 +43,8 @@ class BatchNorm(FunctionLayer):
             self.eps = max(self.eps, 1e-5)
         for i, spec in enumerate(self.layer_param.param[:3]):
             if spec.lr_mult != 0:
-                self.fail(
-                    f"param {i} is a statistic, which is not learned",
-                    found=f"lr_mult {spec.lr_mult:g}",
-                    expected="lr_mult 0",
-                    help="remove the param entries of this layer",
-                )
+                self.fail(f"param {i} is a statistic, which is not learned", found=f"lr_mult {spec.lr_mult:g}",
+                          expected="lr_mult 0", help="remove the param entries of this layer")
         while len(self.layer_param.param) < 3:
             self.layer_param.param.add(lr_mult=0)
         given = self.p.HasField("use_global_stats")
@@ -61,12 +53,9 @@ class BatchNorm(FunctionLayer):
 
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         if shapes[0][1:2] != self.blobs[0].shape:
-            self.wrong_shape(
-                "the bottom does not fit the statistics",
-                found=shapes[0],
-                expected=f"{self.blobs[0].count} channels",
-                help="keep the channel count that it was made for",
-            )
+            self.wrong_shape("the bottom does not fit the statistics", found=shapes[0],
+                             expected=f"{self.blobs[0].count} channels",
+                             help="keep the channel count that it was made for")
         return shapes
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
@@ -77,15 +66,13 @@ class BatchNorm(FunctionLayer):
                 blob.tensor(write=True).mul_(self.p.moving_average_fraction).add_(newest)
             self._batch = None
 
-    def compute(
-        self, x: torch.Tensor, mean: torch.Tensor, var: torch.Tensor, weight: torch.Tensor, *affine: torch.Tensor
-    ) -> torch.Tensor:
+    def compute(self, x: torch.Tensor, mean: torch.Tensor, var: torch.Tensor, weight: torch.Tensor,
+                *affine: torch.Tensor) -> torch.Tensor:
         eps, (scale_by, shift_by) = self.eps, affine or (None, None)
         if self.use_global:
             scale = torch.where(weight == 0, 0, 1 / weight).detach()
-            return torch.batch_norm(
-                x, scale_by, shift_by, mean.detach() * scale, var.detach() * scale, False, 0, eps, False
-            )
+            return torch.batch_norm(x, scale_by, shift_by, mean.detach() * scale, var.detach() * scale, False, 0, eps,
+                                    False)
         sums = torch.zeros_like(mean, requires_grad=False), torch.zeros_like(var, requires_grad=False)
         if x.numel() == len(mean):  # one element per channel: y is 0 exactly, its m / (m - 1) does not exist
             self._batch = x.detach().reshape(-1), torch.zeros_like(var, requires_grad=False)

@@ -28,6 +28,7 @@ CASES = {
     "BN": (f"bn_param {{ scale_filler {GAUSS} shift_filler {GAUSS} }}", [IMAGE]),
     "BN running": (f'type: "BN" bn_param {{ slope_filler {GAUSS} bias_filler {GAUSS} momentum: 0.9 }}', [IMAGE]),
     "BatchNorm": (f"batch_norm_param {{ scale_filler {GAUSS} bias_filler {GAUSS} }}", [IMAGE]),
+    "L1Loss": ("", [IMAGE, IMAGE]),
     "SmoothL1Loss": ("smooth_l1_loss_param { sigma: 0.7 }", [IMAGE, IMAGE]),
     "BN inference": (f'type: "BN" bn_param {{ scale_filler {GAUSS} bn_mode: INFERENCE }}', [IMAGE]),
     "ROIPooling": ("roi_pooling_param { pooled_h: 2 pooled_w: 3 spatial_scale: 0.5 }", [IMAGE, ROIS]),
