@@ -113,39 +113,33 @@ def hha(depth_m: NDArray, camera: Camera = NYU_CAMERA, measured: NDArray | None 
     2. angle of the normal (of the side away from the camera) to gravity in degrees, plus 38: floors and
        table tops 38, walls 128, ceilings 218.
 
-    Pixels of unknown depth take the depth of the nearest known one, pixels without a normal the nearest
-    normal.  Raises DataError when `depth_m` is not H x W float or has no known pixel.
+    Pixels of unknown depth take the depth of the nearest known one. Pixels without a normal, far from known
+    ones, have 218 as angle: so have the published files, with which the published nets were trained.  Raises
+    DataError when `depth_m` is not H x W float or has no known pixel.
     """
-    depth = _nearest(np.asarray(depth_m), _known(depth_m))
+    known = _known(depth_m)
+    if not known.any():
+        raise DataError("this picture has no depth", expected="some pixels above 0",
+                        help="leave out pictures without depth")
+    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    depth = depth_m[tuple(nearest)]
     seen = depth_m if measured is None else np.where(measured, depth_m, 0.0)
     down = gravity(normals(seen, camera, GRAVITY_RADIUS))
-    normal = normals(seen, camera, RADIUS)
-    normal = _nearest(normal, np.isfinite(normal[..., 0]))
+    cosine = np.nan_to_num(normals(seen, camera, RADIUS) @ down, nan=-1.0)
     x, y = camera.rays(depth.shape)
     height = -100 * depth * (x * down[0] + y * down[1] + down[2])
     lowest = height.min()
     channels = np.stack([
         31000 / np.maximum(100 * depth, 100),
         height - (lowest if lowest <= -90 else -130),
-        np.degrees(np.arccos(np.clip(normal @ down, -1, 1))) + 128 - 90,
+        np.degrees(np.arccos(np.clip(cosine, -1, 1))) + 128 - 90,
     ], axis=-1)
     return np.clip(np.rint(channels), 0, 255).astype(np.uint8)
 
 
 def _known(depth_m: NDArray) -> NDArray[np.bool_]:
     """Where there is depth.  Raises DataError unless it is an H x W picture of floats."""
-    depth = np.asarray(depth_m)
-    if depth.ndim != 2 or depth.dtype.kind != "f":
-        raise DataError("depth is one number per pixel, in metres", found=f"{depth.dtype} {depth.shape}",
+    if depth_m.ndim != 2 or depth_m.dtype.kind != "f":
+        raise DataError("depth is one number per pixel, in metres", found=f"{depth_m.dtype} {depth_m.shape}",
                         expected="float H x W", help="divide integer millimetres by 1000.0")
-    return np.isfinite(depth) & (depth > 0)
-
-
-def _nearest(values: NDArray, known: NDArray[np.bool_]) -> NDArray:
-    """H x W ... values in which each unknown pixel has that of the nearest known one."""
-    if known.all():
-        return values
-    if not known.any():
-        raise DataError("this picture has no depth", expected="some pixels above 0",
-                        help="leave out pictures without depth")
-    return values[tuple(distance_transform_edt(~known, return_distances=False, return_indices=True))]
+    return np.isfinite(depth_m) & (depth_m > 0)

@@ -1,4 +1,4 @@
-"""Mirroring, scaling, jitter and cropping of an image together with its labels (thesis, section 3.3.11).
+"""Mirroring, scaling, jitter, shift and cropping of an image together with its labels (thesis, section 3.3.11).
 
 Images are C x H x W float32 with the mean subtracted, labels ... x H x W uint8, so what is shifted in from outside
 is 0 (the mean) in the image and 255 (void) in the labels: it counts nowhere.
@@ -21,13 +21,15 @@ class Augmentation:
 
     `mirror`: left-right with probability 1/2. `scale`: (low, high), a factor drawn uniformly in its
     logarithm; the image is resampled bilinearly, the labels by the nearest pixel. `jitter`: a translation of
-    up to so many pixels each way. `crop`: (height, width) of a window, placed at random or, with `centre`, in
-    the middle.
+    up to so many pixels each way. `shift`: one right and down by 0 to so many pixels; with the stride of the
+    final layer, its cells fall on all patches of the image in turn (section 3.2.4, footnote 3). `crop`:
+    (height, width) of a window, placed at random or, with `centre`, in the middle.
     """
 
     mirror: bool = False
     scale: tuple[float, float] | None = None
     jitter: int = 0
+    shift: int = 0
     crop: tuple[int, int] | None = None
     centre: bool = False
 
@@ -44,6 +46,9 @@ class Augmentation:
         if self.jitter:
             down, right = (int(n) for n in draw.integers(-self.jitter, self.jitter + 1, size=2))
             image, label = window(image, label, down, right, height, width)
+        if self.shift:
+            down, right = (int(n) for n in draw.integers(self.shift + 1, size=2))
+            image, label = window(image, label, -down, -right, height, width)
         if self.crop is not None:
             image, label = window(image, label, *self._corner(height, width, draw), *self.crop)
         return image, label

@@ -99,7 +99,7 @@ class Reader:
             raise self._wrong(key, "a list of names")
         return list(value)
 
-    def means(self, key: str, names: list[str], default: tuple[float, ...]) -> dict[str, np.ndarray]:
+    def means(self, key: str, names: list[str], default: dict[str, tuple[float, ...]]) -> dict[str, np.ndarray]:
         """What to subtract from each of the tops `names`: a number per channel, or {top: such numbers}."""
         value = self._params.get(key, default)
         each = value if isinstance(value, dict) else dict.fromkeys(names, value)
@@ -132,6 +132,21 @@ class Reader:
         if not _is_number(value) or not least <= value < float("inf"):
             raise self._wrong(key, f"a number of at least {least}")
         return float(value)
+
+    def probability(self, key: str) -> float:
+        value: Any = self._params.get(key)
+        if not _is_number(value) or not 0 <= value <= 1:
+            raise self._wrong(key, "a number from 0 to 1")
+        return float(value)
+
+    def probabilities(self, key: str) -> dict[int, float]:
+        """{class: probability}, also from a list with an entry for each class; {} where absent."""
+        value = self._params.get(key, {})
+        each: Any = dict(enumerate(value)) if isinstance(value, (list, tuple)) else value
+        classes = isinstance(each, dict) and all(isinstance(c, int) and 0 <= c < 255 for c in each)
+        if not classes or not all(_is_number(p) and 0 <= p <= 1 for p in each.values()):
+            raise self._wrong(key, "a number from 0 to 1 for each class: a list, or {class: number}")
+        return each
 
     def numbers(self, key: str, default: tuple[float, ...], count: int, meaning: str) -> tuple[float, ...]:
         value = self._params.get(key, default)

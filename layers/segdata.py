@@ -16,7 +16,7 @@ docs/data.md lists the keys.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ _COMMON = (
     "batch",
     "mirror",
     "jitter",
+    "shift",
     "crop",
     "scale",
     "classes",
@@ -61,11 +62,13 @@ class SegDataLayer(caffe.Layer):
     """Images and labels of any data set that `data.open_dataset` opens.
 
     Keys of param_str: data (name or folder) and split are needed; tops, mean, random, seed, batch, mirror,
-    jitter, crop, scale, classes, cache are not. The next batch loads in a background thread while the net computes.
-    Errors: LayerError for a wrong prototxt, DataError (with the file's name) for a wrong data set.
+    jitter, shift, crop, scale, classes, cache are not. The next batch loads in a background thread while the net
+    computes. Errors: LayerError for a wrong prototxt, DataError (with the file's name) for a wrong data set.
     """
 
     own_keys: tuple[str, ...] = ("data",)
+    own_tops: tuple[str, ...] = ()   # the usual ones; where empty, the data set's first image and labels
+    own_means: Mapping[str, tuple[float, ...]] = {}   # the usual means of tops; ImageNet's of all others
 
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         layer = self._layer_name()
@@ -87,6 +90,7 @@ class SegDataLayer(caffe.Layer):
             mirror=read.flag("mirror", False),
             scale=read.span("scale"),
             jitter=read.whole("jitter", 0, 0),
+            shift=read.whole("shift", 0, 0),
             crop=read.size("crop"),
             centre=self.phase == caffe.TEST,
         )
@@ -153,7 +157,7 @@ class SegDataLayer(caffe.Layer):
     def _read_tops(self, read: Reader, count: int) -> None:
         """Which tops of the data set are read, images before labels, and the mean of each image."""
         layer, known = self._layer_name(), [*self.dataset.image_tops, *self.dataset.label_tops]
-        names = read.texts("tops", (self.dataset.image_tops[0], self.dataset.label_tops[0]))
+        names = read.texts("tops", self.own_tops or (self.dataset.image_tops[0], self.dataset.label_tops[0]))
         unknown = [name for name in names if name not in known]
         if unknown:
             raise LayerError(
@@ -168,7 +172,8 @@ class SegDataLayer(caffe.Layer):
         self.top_names = names
         self.images = [name for name in names if name in self.dataset.image_tops]
         self.labels = [name for name in names if name in self.dataset.label_tops]
-        self.means = read.means("mean", self.images, ILSVRC_MEAN)
+        usual = {name: self.own_means.get(name, ILSVRC_MEAN) for name in self.images}
+        self.means = read.means("mean", self.images, usual)
 
     # What the layers below do in their own way.
 
@@ -251,8 +256,8 @@ class SegDataLayer(caffe.Layer):
 
     def _check(self, picture: str, tops: list[NDArray]) -> None:
         """DataError unless all tops have one size and labels are only what the loss can take."""
-        path = self.dataset.label_path(picture)
         for name, top in zip(self.top_names, tops, strict=True):
+            path = self.dataset.path(picture, name)
             if top.shape[:2] != tops[0].shape[:2]:
                 raise DataError(
                     "image and labels differ in size",
@@ -276,14 +281,14 @@ class SegDataLayer(caffe.Layer):
                 )
 
 
-class _FcnLayer(SegDataLayer):
+class FcnLayer(SegDataLayer):
     """The keys of the public FCN code: `randomize` is known, and no evaluation split is ever shuffled."""
 
     def _random(self, read: Reader) -> bool:
         return "train" in self.split and read.flag("randomize", read.flag("random", True))
 
 
-class VOCSegDataLayer(_FcnLayer):
+class VOCSegDataLayer(FcnLayer):
     """`voc_dir` in place of `data`: a folder of PASCAL VOC, as in the public FCN code.
 
     The split seg11valid is read from its list where there is one, else derived with the SBD that is at hand.
@@ -300,7 +305,7 @@ class VOCSegDataLayer(_FcnLayer):
         return self.dataset.ids(self.split)
 
 
-class SBDDSegDataLayer(_FcnLayer):
+class SBDDSegDataLayer(FcnLayer):
     """`sbdd_dir` in place of `data`: SBD's folder `dataset`, as in the public FCN code."""
 
     own_keys = ("sbdd_dir", "randomize")

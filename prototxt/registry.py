@@ -71,6 +71,9 @@ DATA: Mapping[str, DataSet] = MappingProxyType(
         "context": DataSet((Head(60),), 5105),
         "camvid": DataSet((Head(11),), 101),
         "shapes": DataSet((Head(7),), 60),
+        "solids": DataSet((Head(4),), 60, "trainval", "test", {
+            "color": (127.0, 127.0, 127.0), "hha": (156.0, 35.0, 38.0), "depth": (7.601,)}),
+        "landscapes": DataSet((Head(5, "sem", "_sem"), Head(3, "geo", "_geo")), 60, "trainval", "test"),
     }
 )
 """Default data sets, by the names that `data.open_dataset` knows."""
@@ -167,6 +170,16 @@ _RECIPES = (
             ("squeezenet-fcn4s", (16, 8, 4))),
     Recipe("squeezenet-fcn16s-fixed", "squeezenet", "camvid", (16,)),
     *_chain("small", "shapes", ("small-fcn32s", (32,)), ("small-fcn16s", (32, 16)), ("small-fcn8s", (32, 16, 8))),
+    Recipe("small-fcn16s-pool4", "small", "shapes", (16,), (Start("small-fcn32s"),), options=dict(pool4_alone=True)),
+    Recipe("small-fcn16s-max", "small", "shapes", (32, 16), (Start("small-fcn32s"),), options=dict(max_fusion=True)),
+    Recipe("small-fcn32s-lower-rate", "small", "shapes", (32,), (Start("small-fcn32s"),)),
+    # late fusion and two heads in small, on the drawn sets
+    Recipe("solids-fcn8s-color", "small", "solids", (32, 16, 8), streams=(COLOR,)),
+    Recipe("solids-fcn8s-color-d", "small", "solids", (32, 16, 8), streams=(DEPTH,)),
+    Recipe("solids-fcn8s-hha", "small", "solids", (32, 16, 8), streams=(HHA,)),
+    Recipe("solids-fcn8s-color-hha", "small", "solids", (32, 16, 8),
+           (Start("solids-fcn8s-color", "color"), Start("solids-fcn8s-hha", "hha")), COLOR_HHA),
+    Recipe("landscapes-fcn8s", "small", "landscapes", (32, 16, 8)),
 )
 NETS: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in _RECIPES})
 """Net name -> Recipe."""

@@ -21,13 +21,14 @@ def net(
     n: Any, design: Design, rates: Rates, *,
     widths: Sequence[int] = (16, 32, 64, 96, 128), depths: Sequence[int] = (2, 2, 2, 2, 2),
     fc_width: int = 256, pad: int = 1, dropout_ratio: float = 0.5, input_scale: float = 1 / 64,
+    pool4_alone: bool = False, max_fusion: bool = False,
 ) -> None:
     """Add the net from the streams' blobs to the heads' scores.
 
     `widths` and `depths`: channels and number of convolutions of the five blocks; `fc_width`: channels of fc6
     (3x3) and fc7 (1x1); a `dropout_ratio` of 0 leaves dropout out.  `input_scale` brings pixels less their
     mean to about unit variance, which the "msra" filler keeps from layer to layer.  `design.strides` is
-    (32,), (32, 16) or (32, 16, 8).
+    (32,), (32, 16) or (32, 16, 8).  `pool4_alone` (strides (16,)) and `max_fusion`: as in vgg16.
     """
 
     def stream_layers(stream: Stream) -> tuple[str, Any]:
@@ -48,6 +49,8 @@ def net(
                 border = pad if block == index == 1 else 1
                 top = convolution(top, f"conv{block}_{index}", f"relu{block}_{index}", width, pad=border)
             top = add(f"pool{block}", max_pool(top))
+            if pool4_alone and block == 4:
+                return end, top
         for name, kernel in (("6", 3), ("7", 1)):
             top = convolution(top, f"fc{name}", f"relu{name}", fc_width, kernel=kernel, pad=kernel // 2)
             if dropout_ratio:
@@ -60,4 +63,5 @@ def net(
         return [(stream.suffix, n[name + stream.suffix]) for stream in design.streams]
 
     skips = [Skip("pool4", of("pool4"), "upscore2"), Skip("pool3", of("pool3"), "upscore_pool4")]
-    dense_scores(n, tops, skips, design, rates, crop_skips=False)
+    dense_scores(n, tops, skips, design, rates, name="score_pool4" if pool4_alone else "score_fr", crop_skips=False,
+                 max_fusion=max_fusion)

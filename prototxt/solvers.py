@@ -7,6 +7,8 @@ search, a hundredth of the last stage's rate for each skip (3.3.2), upsampling b
 over pixels (so rates look tiny), upsampling fixed.  A momentum of 0.99 averages over about 100 images, so it
 takes the place of the batch (thesis, Figure 1.1).
 
+`single`: the thesis's with one image per step and the momentum that 1.1.2 puts in the place of 20: 0.9^(1/20).
+
 `tuned`: for SqueezeNet and the small net, of which the thesis knows nothing; chosen by experiment.
 """
 
@@ -21,6 +23,7 @@ from caffe.proto import caffe_pb2
 
 from .common import Rates
 from .errors import NetError
+from .momentum import equivalent_momentum, equivalent_rate
 
 _SOLVER_FIELDS = (
     "type", "display", "average_loss", "base_lr", "lr_policy", "momentum", "weight_decay", "iter_size",
@@ -76,6 +79,29 @@ _thesis = {
     "fcn32s-lower-rate": replace(_thesis_vgg, base_lr=1e-6, max_iter=_SKIP_STEPS),
     "fcn16s-pool5": _thesis_vgg,
 }
+
+
+def with_batch(plan: Training, images: int) -> Training:
+    """The training with `images` per step and the momentum and rate that 1.1.2 makes equivalent, over as many images.
+
+    Raises NetError for what is no SGD at a fixed rate, or where a step is not a whole number of the data layer's
+    batches.
+    """
+    at_once = plan.augment.get("batch", 1)
+    if plan.type != "SGD" or plan.lr_policy != "fixed" or images % at_once or images < 1:
+        raise NetError("no equivalent training", found=f"{plan.type}, {plan.lr_policy} rate, {images} images per step",
+                       expected=f"SGD at a fixed rate, a multiple of {at_once} images",
+                       help="the relation of thesis 1.1.2 is that of momentum")
+    batch = plan.iter_size * at_once
+    return replace(
+        plan, iter_size=images // at_once, momentum=equivalent_momentum(plan.momentum, batch, images),
+        base_lr=equivalent_rate(plan.base_lr, plan.momentum, batch, images),
+        **{name: getattr(plan, name) * batch // images for name in ("max_iter", "snapshot", "display", "average_loss")},
+    )
+
+
+# ---- single ----
+_single = {name: with_batch(_thesis[name], 1) for name in ("fcn32s", "fcn16s", "fcn8s")}
 
 # ---- heavy ----
 _heavy_vgg = Training(
@@ -133,6 +159,10 @@ _small = Training(
     snapshot=250,
 )
 _small_skip = replace(_small, max_iter=500, solver={**_small.solver, "stepsize": 350})
+_tiny = replace(   # for the pictures of 64 x 64 of the drawn sets with depth, or with two kinds of labels
+    _small, max_iter=200, augment=dict(batch=8, mirror=True), solver={**_small.solver, "stepsize": 150},
+    options={**_small.options, "widths": (16, 24, 32, 48, 64), "depths": (1, 1, 1, 1, 1), "fc_width": 64}, snapshot=100,
+)
 _tuned = {
     "squeezenet-fcn16s": _squeezenet,
     "squeezenet-fcn16s-fixed": replace(_squeezenet, rates=Rates(base=0)),
@@ -141,10 +171,18 @@ _tuned = {
     "small-fcn32s": _small,
     "small-fcn16s": _small_skip,
     "small-fcn8s": _small_skip,
+    "small-fcn16s-pool4": _small_skip,
+    "small-fcn16s-max": _small_skip,
+    "small-fcn32s-lower-rate": replace(_small_skip, base_lr=1e-5),
+    "solids-fcn8s-color": _tiny,
+    "solids-fcn8s-color-d": _tiny,
+    "solids-fcn8s-hha": _tiny,
+    "solids-fcn8s-color-hha": replace(_tiny, max_iter=100, solver={**_small.solver, "stepsize": 75}),
+    "landscapes-fcn8s": _tiny,
 }
 
 RECIPES: Mapping[str, Mapping[str, Training]] = MappingProxyType(
-    {"thesis": _thesis, "heavy": _heavy, "tuned": _tuned}
+    {"thesis": _thesis, "heavy": _heavy, "single": _single, "tuned": _tuned}
 )
 """Recipe name -> net name -> Training."""
 

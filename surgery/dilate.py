@@ -81,32 +81,34 @@ def _pooling(layer: Any, step: int) -> tuple[list[Any], int]:
     p.stride = 1
     if step == 1 or kernel == 1:
         return [layer], pad
-    count, name = kernel * kernel, layer.name
-    windows, split, samples = (_like(layer, part) for part in ("windows", "split", "samples"))
-    windows.type, split.type, samples.type = "Im2col", "Reshape", "Slice"
-    windows.bottom.append(layer.bottom[0])
-    windows.convolution_param.kernel_size.append(kernel)
-    windows.convolution_param.dilation.append(step)
-    windows.convolution_param.pad.append(pad * step)
-    split.bottom.append(windows.top[0])   # channels * count to channels x count
-    split.reshape_param.axis, split.reshape_param.num_axes = 1, 1
-    split.reshape_param.shape.dim.extend([-1, count])
-    samples.bottom.append(split.top[0])
-    samples.top[:] = [f"{name}/sample{index}" for index in range(count)]
-    samples.slice_param.axis = 2
-    pooled = _like(layer, "pooled")
-    pooled.type = "Eltwise"
-    pooled.bottom.extend(samples.top)
-    if p.pool == p.MAX:
-        pooled.eltwise_param.operation = pooled.eltwise_param.MAX
-    else:
-        pooled.eltwise_param.coeff.extend([1 / count] * count)
-    joined = _like(layer, "")
-    joined.type, joined.name, joined.top[:] = "Reshape", name, layer.top
-    joined.bottom.append(pooled.top[0])
-    joined.reshape_param.axis, joined.reshape_param.num_axes = 1, 2
-    joined.reshape_param.shape.dim.append(-1)
-    return [windows, split, samples, pooled, joined], pad
+    parts: list[Any] = []
+    for axis in (0, 1):   # along the columns and then along the rows: 2 kernel samples of each window, not kernel^2
+        along = [kernel if axis == other else 1 for other in (0, 1)]
+        windows, split, samples, pooled, joined = (
+            _like(layer, f"{part}{axis}") for part in ("windows", "split", "sample", "pooled", "joined"))
+        windows.type, split.type, samples.type, pooled.type, joined.type = (
+            "Im2col", "Reshape", "Slice", "Eltwise", "Reshape")
+        windows.bottom.append(parts[-1].top[0] if parts else layer.bottom[0])
+        windows.convolution_param.kernel_size.extend(along)
+        windows.convolution_param.dilation.append(step)
+        windows.convolution_param.pad.extend([pad * step * (axis == other) for other in (0, 1)])
+        split.bottom.append(windows.top[0])   # channels * kernel to channels x kernel
+        split.reshape_param.axis, split.reshape_param.num_axes = 1, 1
+        split.reshape_param.shape.dim.extend([-1, kernel])
+        samples.bottom.append(split.top[0])
+        samples.top[:] = [f"{samples.name}/{index}" for index in range(kernel)]
+        samples.slice_param.axis = 2
+        pooled.bottom.extend(samples.top)
+        if p.pool == p.MAX:
+            pooled.eltwise_param.operation = pooled.eltwise_param.MAX
+        else:
+            pooled.eltwise_param.coeff.extend([1 / kernel] * kernel)
+        joined.bottom.append(pooled.top[0])
+        joined.reshape_param.axis, joined.reshape_param.num_axes = 1, 2
+        joined.reshape_param.shape.dim.append(-1)
+        parts += [windows, split, samples, pooled, joined]
+    parts[-1].name, parts[-1].top[:] = layer.name, layer.top
+    return parts, pad
 
 
 def _like(layer: Any, part: str) -> Any:

@@ -4,9 +4,10 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.ndimage import binary_erosion
 
 from data import DataError
 from data.hha import NYU_CAMERA, Camera, gravity, hha, normals
@@ -62,8 +63,6 @@ def apart(a, b):
 
 def interior(mask, radius):
     """The pixels whose window of that radius is all in the mask."""
-    from scipy.ndimage import binary_erosion
-
     return binary_erosion(mask, np.ones((2 * radius + 1, 2 * radius + 1)))
 
 
@@ -76,7 +75,6 @@ def test_gravity_within_a_degree_at_full_size(pitch, roll, noise):
     turn = rotation(pitch, roll, 25)
     depth = render(turn, NYU_CAMERA, (480, 640))[0]
     found = gravity(normals(kinect(depth) if noise else depth, NYU_CAMERA, 10))
-    print(f"pitch {pitch:3} roll {roll:3}: {apart(found, turn[1]):.3f} degrees")
     assert apart(found, turn[1]) < 1   # turn[1] is the world's y axis as the camera sees it
 
 
@@ -84,7 +82,8 @@ def test_gravity_within_a_degree_at_full_size(pitch, roll, noise):
 @given(st.floats(-30, 30), st.floats(-20, 20), st.floats(-180, 180), st.integers(0, 99))
 def test_gravity_at_any_tilt(pitch, roll, yaw, seed):
     turn = rotation(pitch, roll, yaw)
-    depth = render(turn)[0]
+    depth, _, kind, _ = render(turn)
+    assume((kind != WALL).mean() > 0.05)   # a picture of one wall does not tell gravity
     assert apart(gravity(normals(kinect(depth, seed), HALF, 10)), turn[1]) < 1
 
 
@@ -97,8 +96,8 @@ def test_channels_of_an_exact_room(pitch, roll):
     order = np.argsort(depth, axis=None)
     assert (np.diff(disparity.ravel()[order]) <= 0).all()
     for surface, expected in ((FLOOR, 38), (WALL, 128), (CEILING, 218)):
-        for box in np.unique(which):
-            of = interior((kind == surface) & (which == box), 3)
+        for one in np.unique(face):
+            of = interior((kind == surface) & (face == one), 3)
             assert np.abs(angle[of] - expected).max(initial=0) <= 3
     # the lowest point in view is the zero, unless it is so high that the floor must be out of view
     lowest = height.min() - 1.3
@@ -112,13 +111,9 @@ def test_channels_under_kinect_noise(pitch, roll):
     depth, height, kind, face = render(rotation(pitch, roll), NYU_CAMERA, (480, 640))
     high, angle = np.moveaxis(hha(kinect(depth)).astype(float), -1, 0)[1:]
     for top, expected in ((4, 50), (7, 75)):
-        of = face == top
-        assert of.sum() > 1000
-        print(pitch, roll, "top", top, np.median(high[of]), np.percentile(np.abs(high[of] - expected), 99))
-        assert abs(np.median(high[of]) - expected) <= 3
-    for surface in (FLOOR, WALL):
-        of = interior((kind == surface) & (face < 3), 3)
-        print("surface", surface, np.percentile(angle[of], [5, 50, 95]), of.sum())
+        assert np.percentile(np.abs(high[face == top] - expected), 95) <= 3
+    for surface, expected in ((FLOOR, 38), (WALL, 128)):
+        assert abs(np.median(angle[interior((kind == surface) & (face < 3), 3)]) - expected) <= 3
 
 
 def test_normals_are_window_regressions():
@@ -156,11 +151,11 @@ def test_too_few_points_or_a_line_are_no_plane():
 
 
 def test_a_single_wall_leaves_gravity_where_it_was():
-    depth = kinect(np.full((240, 320), 2.0))
+    depth = kinect(np.full((240, 320), 2.0))   # no floor, one direction
     assert apart(gravity(normals(depth, HALF, 10)), np.array([0, 1, 0])) < 1
 
 
-def test_missing_depth_takes_the_nearest():
+def test_missing_depth_takes_the_nearest_and_has_no_angle():
     depth = render(rotation(-20, 8, 30))[0]
     holes = np.zeros(depth.shape, bool)
     holes[:, :12] = holes[100:140, 90:130] = True   # a border and a hole wider than either window
@@ -169,9 +164,15 @@ def test_missing_depth_takes_the_nearest():
     assert np.array_equal(mended, hha(np.where(holes, np.nan, depth), HALF))
     assert np.abs(mended[~holes, :2].astype(int) - whole[~holes, :2]).max() <= 1
     assert np.abs(mended[..., 2].astype(int) - whole[..., 2])[interior(~holes, 3)].max(initial=0) <= 1
-    assert (mended[100:140, 90:130, 0] > 0).all()
-    known = {tuple(pixel) for pixel in mended[~holes][:, :1]}
-    assert {tuple(pixel) for pixel in mended[holes][:, :1]} <= known
+    # by brute force: some known pixel at the least distance
+    there = np.argwhere(~holes)
+    for row, column in ((120, 110), (101, 129), (60, 0), (200, 5)):
+        distance = ((there - (row, column)) ** 2).sum(axis=1)
+        nearest = there[distance == distance.min()]
+        assert mended[row, column, 0] in mended[nearest[:, 0], nearest[:, 1], 0]
+    # a known pixel within 3 rows and columns gives a normal, most often; else there is none
+    assert (mended[104:136, 94:126, 2] == 218).all()
+    assert (mended[104:136, 3:8, 2] == 218).all()
 
 
 def test_filled_depth_counts_in_no_normal():

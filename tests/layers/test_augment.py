@@ -80,6 +80,35 @@ def test_jitter_reaches_its_limit_and_not_further():
     assert downs == {50 * down + right for down in range(-3, 4) for right in range(-3, 4)}
 
 
+def test_shift_is_right_and_down_up_to_its_limit():
+    image, label = numbered(50, 50)
+    shifts = set()
+    for seed in range(400):
+        out, marks = Augmentation(shift=3).apply(image, label, np.random.default_rng(seed))
+        assert_together(out, marks)
+        down, right = divmod(int(image[0, 25, 25] - out[0, 25, 25]), 50)
+        np.testing.assert_array_equal(out[:, down:, right:], image[:, : 50 - down, : 50 - right])
+        assert (marks[:down] == VOID).all() and (marks[:, :right] == VOID).all()
+        shifts.add((down, right))
+    assert shifts == {(down, right) for down in range(4) for right in range(4)}
+
+
+def test_the_augmentation_of_the_thesis():
+    """Section 3.3.11: mirrored at random, and translated by up to 32 pixels in each direction."""
+    image, label = numbered(80, 90)
+    seen = set()
+    for seed in range(200):
+        out, marks = Augmentation(mirror=True, jitter=32).apply(image, label, np.random.default_rng(seed))
+        assert_together(out, marks)
+        row, column = np.argwhere(marks != VOID)[0]
+        step = out[0, row, column + 1] - out[0, row, column]
+        assert abs(step) == 1
+        inside = np.count_nonzero(out[0])
+        assert inside >= (80 - 32) * (90 - 32)
+        seen.add(int(step))
+    assert seen == {1, -1}
+
+
 def test_crop_reaches_every_place():
     image, label = numbered(6, 7)
     corners = set()

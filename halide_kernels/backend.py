@@ -1,0 +1,47 @@
+"""Which back end computes a kernel, and why: CUDA through CuPy on a GPU, else Halide, else NumPy."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from functools import cache
+from typing import Any
+
+import caffe
+
+# BVLC Caffe's blobs have no device array; ours refuse one in CPU mode
+_NO_DEVICE_ARRAY = (AttributeError, getattr(caffe, "CaffeError", AttributeError))
+
+
+@cache
+def find(module: str) -> tuple[Any, str]:
+    """An optional module and "", or None and why it cannot be imported."""
+    try:
+        return importlib.import_module(module), ""
+    except (ImportError, OSError) as error:   # OSError: a library that the module loads is missing
+        return None, f"{module} cannot be imported: {error}"
+
+
+def arrays(*blobs: Any) -> list[Any]:
+    """The data of the blobs where the net computes: CuPy arrays in GPU mode, if CuPy is there, else NumPy arrays.
+
+    They are the blobs' own memory: writing into them writes into the blobs.
+    """
+    cupy, _ = find("cupy")
+    if cupy is not None:
+        try:
+            return [cupy.asarray(blob.gpu_data) for blob in blobs]
+        except _NO_DEVICE_ARRAY:
+            pass
+    return [blob.data for blob in blobs]
+
+
+def choose(array: Any) -> tuple[str, str]:
+    """The back end for an array, "cuda", "halide" or "numpy", and a sentence that says so."""
+    if hasattr(array, "__cuda_array_interface__"):
+        return "cuda", "CUDA, for arrays on the GPU"
+    host = "arrays on the host" + (f" ({find('cupy')[1]})" if find("cupy")[0] is None else "")
+    module, why = find("halide")
+    if module is None:
+        return "numpy", f"NumPy, for {host}; {why}"
+    return "halide", f"Halide {importlib.metadata.version('halide')}, for {host}"
