@@ -52,13 +52,11 @@ class Memory:
     def _on_host(self) -> torch.Tensor:
         self._check()
         if not self.host_fresh:
-            if self.host is None:
-                self.host = torch.zeros(self.count) if not self.device_fresh else torch.empty(self.count)
-            elif not self.device_fresh:
-                self.host.zero_()
             if self.device_fresh:
                 assert self.device is not None
-                self.host.copy_(self.device)
+                self.host = self.device.cpu() if self.host is None else self.host.copy_(self.device)
+            else:
+                self.host = torch.zeros(self.count) if self.host is None else self.host.zero_()
             self.host_fresh = True
         assert self.host is not None
         return self.host
@@ -69,13 +67,11 @@ class Memory:
             self._on_host()
             self.device, self.device_fresh = None, False
         if not self.device_fresh:
-            if self.device is None:
-                self.device = torch.zeros(self.count, device=where)
-            elif not self.host_fresh:
-                self.device.zero_()
             if self.host_fresh:
                 assert self.host is not None
-                self.device.copy_(self.host)
+                self.device = self.host.to(where) if self.device is None else self.device.copy_(self.host)
+            else:
+                self.device = torch.zeros(self.count, device=where) if self.device is None else self.device.zero_()
             self.device_fresh = True
         assert self.device is not None
         return self.device
@@ -250,12 +246,10 @@ class Blob:
             raise ShapeError(f"blob '{self.name}' cannot share memory", found=other.shape, expected=self.shape,
                              help="blobs that share memory must hold equally many numbers")
 
-    def release(self, data: bool = True, diff: bool = True) -> None:
+    def release(self) -> None:
         """Free memory that nobody looks at; see `Net.release_blobs`."""
-        if data:
-            self._data.release()
-        if diff:
-            self._diff.release()
+        self._data.release()
+        self._diff.release()
 
     def revive(self) -> None:
         """Let a released blob be written again, in place too, as a Python layer does; until then it is zero."""

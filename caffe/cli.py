@@ -56,7 +56,7 @@ def _run(line: flags.CommandLine) -> int:
     if line.action == "train" and (processes := _processes(line)) > 1:
         from . import parallel
 
-        return parallel.launch(processes, [line.action, *(f"-{name}={line.values[name]}" for name in line.given)])
+        return parallel.launch(processes, [line.action, *(f"-{name}={getattr(line, name)}" for name in line.given)])
     if line.log_dir and os.environ.get("RANK", "0") == "0":
         glog.log_to_folder(line.log_dir)
     if "python_layers" in line.given:
@@ -192,7 +192,7 @@ def train(line: flags.CommandLine) -> None:
     param.train_state.stage.extend(_stages(line))
     if not line.gpu and param.HasField("solver_mode") and param.solver_mode == type(param).GPU:
         if torch.cuda.is_available():
-            line.values["gpu"] = "all" if parallel.world() > 1 else str(param.device_id)
+            line.gpu = "all" if parallel.world() > 1 else str(param.device_id)
         else:
             log.warning("%s says solver_mode: GPU, but torch %s sees no CUDA device: training on the CPU",
                         path, torch.__version__)

@@ -9,7 +9,9 @@ b)` walks the net from both tops back to a blob they share, and cuts `a` so that
 
 from __future__ import annotations
 
+import functools
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,17 +54,12 @@ def conv_params(fn: Function) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
     The extent is that of the dilated kernel.  Raises `LayerError` without a kernel size.
     """
     params = fn.params.get("convolution_param", fn.params.get("pooling_param", fn.params))
-    kernel = _spatial(params, "kernel_size", "kernel_h", "kernel_w", None)
+    kernel = _spatial(params, "kernel_size", None)
     if kernel is None:
         raise LayerError(f"L.{fn.type_name} has no kernel size, so its coordinates cannot be mapped",
                          help="give kernel_size")
     dilation = np.array(params.get("dilation", 1), ndmin=1)
-    return (
-        params.get("axis", 1),
-        _spatial(params, "stride", "stride_h", "stride_w", 1),
-        (kernel - 1) * dilation + 1,
-        _spatial(params, "pad", "pad_h", "pad_w", 0),
-    )
+    return params.get("axis", 1), _spatial(params, "stride", 1), (kernel - 1) * dilation + 1, _spatial(params, "pad", 0)
 
 
 def crop_params(fn: Function) -> tuple[int, np.ndarray]:
@@ -105,10 +102,8 @@ def compose(base_map: Map, next_map: Map) -> Map:
     if axis is None:
         axis = next_axis
     elif next_axis is not None and next_axis != axis:
-        raise AxisMismatchException(
-            "coordinate maps count from different axes", found=f"{axis} and {next_axis}",
-            help="give the layers between the two tops one `axis`",
-        )
+        raise AxisMismatchException("coordinate maps count from different axes", found=f"{axis} and {next_axis}",
+                                    help="give the layers between the two tops one `axis`")
     return axis, scale * next_scale, scale * next_shift + shift
 
 
@@ -124,15 +119,13 @@ def coord_map_from_to(top_from: Top, top_to: Top) -> Map:
     All common blobs are taken to give one map, as they do in a net whose summed or joined branches are
     aligned. Raises `UnconnectedError` when there is none.
     """
-    from_maps = dict(_ancestors(top_from))
-    for top, to_map in _ancestors(top_to):
-        if top in from_maps:
-            return compose(to_map, inverse(from_maps[top]))
-    raise UnconnectedError(
-        "no coordinate map between the tops",
-        found=f"a {top_from.fn.type_name} and a {top_to.fn.type_name} top",
-        help="both must come from one blob by spatial layers (convolution, pooling, crop, elementwise, ...)",
-    )
+    from_paths = paths(top_from)
+    for top, path in paths(top_to).items():
+        if top in from_paths:
+            return between(from_paths[top], path)
+    raise UnconnectedError("no coordinate map between the tops",
+                           found=f"a {top_from.fn.type_name} and a {top_to.fn.type_name} top",
+                           help="both must come from one blob by spatial layers (convolution, pooling, crop, ...)")
 
 
 def crop(top_from: Top, top_to: Top) -> Top:
@@ -159,34 +152,46 @@ def crop(top_from: Top, top_to: Top) -> Top:
     return layers.Crop(top_from, top_to, crop_param=dict(axis=first, offset=offset.tolist()))
 
 
-def _ancestors(top: Top) -> list[tuple[Top, Map]]:
-    """`top` and the blobs it comes from by mappable layers, nearest first, with the map from each to
-    `top`."""
-    maps: dict[Top, Map] = {top: _IDENTITY}
+def paths(top: Top, own: Callable[[Function], Map] = coord_map) -> dict[Top, list[Function]]:
+    """`top` and the blobs it comes from by layers with a map, nearest first, each with the layers from it to `top`.
+
+    `own` gives the map of a layer, or raises `UndefinedMapException`.
+    """
+    found: dict[Top, list[Function]] = {top: []}
     queue = deque([top])
     while queue:
-        current = queue.popleft()
+        at = queue.popleft()
         try:
-            step = coord_map(current.fn)
+            own(at.fn)
         except UndefinedMapException:
             continue
-        inputs = current.fn.inputs
-        if current.fn.type_name == "Crop":
-            inputs = inputs[:1]  # the second bottom only lends its size
-        for bottom in inputs:
-            if bottom not in maps:
-                maps[bottom] = compose(maps[current], step)
+        # the second bottom of a Crop only lends its size
+        for bottom in at.fn.inputs[:1] if at.fn.type_name == "Crop" else at.fn.inputs:
+            if bottom not in found:
+                found[bottom] = [at.fn, *found[at]]
                 queue.append(bottom)
-    return list(maps.items())
+    return found
 
 
-def _spatial(params: Any, both: str, height: str, width: str, default: int | None) -> Any:
+def along(path: list[Function]) -> Map:
+    """The map from the blob where a path begins to its end.  Raises `AxisMismatchException`."""
+    return functools.reduce(lambda total, fn: compose(coord_map(fn), total), path, _IDENTITY)
+
+
+def between(path_from: list[Function], path_to: list[Function]) -> Map:
+    """The map from the end of one path to that of another that begins at the same blob."""
+    return compose(along(path_to), inverse(along(path_from)))
+
+
+def _spatial(params: Any, field: str, default: int | None) -> Any:
     """A spatial parameter as an array, from its common or its _h and _w fields."""
+    stem = field.removesuffix("_size")
+    height, width = f"{stem}_h", f"{stem}_w"
     if height in params or width in params:
-        fallback = params.get(both, default)
+        fallback = params.get(field, default)
         pair = [params.get(height, fallback), params.get(width, fallback)]
         return None if None in pair else np.array(pair)
-    value = params.get(both, default)
+    value = params.get(field, default)
     return None if value is None else np.array(value, ndmin=1)
 
 

@@ -50,8 +50,8 @@ def describe(layer: Any, display_lrm: bool = False) -> list[str]:
         if getattr(own, "global_pooling", False):
             words.append("global")
         else:
-            words += [f"{letter}{_pair(own, stem)}" for letter, stem in
-                      (("k", "kernel"), ("s", "stride"), ("p", "pad")) if _pair(own, stem) not in ("", _default(stem))]
+            words += [f"{stem[0]}{_pair(own, stem)}" for stem, default in
+                      (("kernel", ""), ("stride", "1"), ("pad", "0")) if _pair(own, stem) not in ("", default)]
     if "num_output" in names:
         words.append(f"→ {own.num_output}")
     if layer.type == "Crop":
@@ -59,10 +59,6 @@ def describe(layer: Any, display_lrm: bool = False) -> list[str]:
     if display_lrm and layer.param:
         words.append("lr " + " ".join(f"{p.lr_mult:g}" for p in layer.param))
     return [layer.name, " ".join(words)]
-
-
-def _default(stem: str) -> str:
-    return {"kernel": "", "stride": "1", "pad": "0"}[stem]
 
 
 def _pair(own: Any, stem: str) -> str:
@@ -91,13 +87,7 @@ def svg(net: Any, rankdir: str = "TB", phase: str | None = None, display_lrm: bo
     net = _checked(net, rankdir, phase)
     across = rankdir == "LR"
     nodes = [_node(layer, display_lrm) for layer in net.layer]
-    ways = _arrange(nodes, edges(net), across)
-    rows: dict[int, list[_Node]] = defaultdict(list)
-    for way, _ in ways:
-        for node in way:
-            rows[node.row].append(node)
-    for node in nodes:
-        rows[node.row].append(node)
+    ways, rows = _arrange(nodes, edges(net), across)
     # along the flow each row starts where the one before ends: rows of text are equally high, columns differ
     starts, position = {}, float(_MARGIN)
     for row in sorted(rows):
@@ -151,8 +141,10 @@ def _across(node: _Node, across: bool) -> float:
     return (_HEIGHT if across else node.width) if node.lines else 8.0
 
 
-def _arrange(nodes: list[_Node], links: list[tuple[int, int, str]], across: bool) -> list[tuple[list[_Node], str]]:
-    """Give each node its row and its place in it; returns each arrow as the nodes and bends it passes, and its blob."""
+def _arrange(nodes: list[_Node], links: list[tuple[int, int, str]], across: bool
+             ) -> tuple[list[tuple[list[_Node], str]], dict[int, list[_Node]]]:
+    """Give each node its row and its place in it; returns each arrow as the nodes and bends it passes, and its blob,
+    and the rows."""
     for start, end, _ in links:   # layers are listed in the order of the flow
         nodes[end].row = max(nodes[end].row, nodes[start].row + 1)
     ways = []
@@ -180,7 +172,7 @@ def _arrange(nodes: list[_Node], links: list[tuple[int, int, str]], across: bool
                     node.at = sum(n.at for n in near) / len(near)
             rows[r].sort(key=lambda n: n.at)
             _spread(rows[r], across)
-    return ways
+    return ways, rows
 
 
 def _spread(row: list[_Node], across: bool) -> None:

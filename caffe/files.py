@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from .errors import CaffeError
 
@@ -58,6 +59,15 @@ def atomic_write(
             file.write(content)
         else:
             content(file)
+
+
+def package(name: str, error: type[CaffeError], **where: Any) -> Any:
+    """A package that only some uses need; if it is missing, `error`, with its file and layer from `where`."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as problem:
+        raise error(f"needs the package {name}, which is not installed",
+                    help=f"pip install {name}", **where) from problem
 
 
 def describe_file(head: bytes) -> str | None:

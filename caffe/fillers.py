@@ -9,16 +9,20 @@ import torch
 from . import memory, state
 from .blob import Blob
 from .errors import LayerError, ShapeError
+from .proto import caffe_pb2
 
 _FAN_IN, _FAN_OUT, _AVERAGE = 0, 1, 2
 _SMALL = 2**22   # elements to allocate without a look at the memory that is left
 
 
 def fill(blob: Blob, filler: Any, layer: str = "", where: str = "") -> None:
-    """Fill a blob as a FillerParameter says; LayerError for an unknown type or a shape the type cannot fill.
+    """Fill a blob as a FillerParameter says, or with a number.
 
+    Raises LayerError for an unknown type or a shape the type cannot fill.
     Raises ShapeError, before anything is allocated, when the memory that is left does not hold the blob.
     """
+    if isinstance(filler, (int, float)):
+        filler = caffe_pb2.FillerParameter(type="constant", value=filler)
     try:
         function = _FILLERS[filler.type]
     except KeyError:
@@ -38,10 +42,6 @@ def fill(blob: Blob, filler: Any, layer: str = "", where: str = "") -> None:
                          layer=layer or None, found=blob.shape, help="use another filler or kernel size") from None
 
 
-def _new(shape: tuple[int, ...]) -> torch.Tensor:
-    return torch.empty(shape)
-
-
 def _fan(shape: tuple[int, ...], filler: Any) -> float:
     # Caffe's definition: count / first axis in, count / second axis out. For Deconvolution, whose weights are
     # (in, out / group, k, k), "in" is therefore (out / group) k k.
@@ -52,19 +52,19 @@ def _fan(shape: tuple[int, ...], filler: Any) -> float:
 
 
 def constant(shape: tuple[int, ...], filler: Any) -> torch.Tensor:
-    return _new(shape).fill_(filler.value)
+    return torch.empty(shape).fill_(filler.value)
 
 
 def uniform(shape: tuple[int, ...], filler: Any) -> torch.Tensor:
     """U(min, max)."""
     if filler.min > filler.max:
         raise ValueError(f"min {filler.min} is above max {filler.max}")
-    return _new(shape).uniform_(filler.min, filler.max, generator=state.generator())
+    return torch.empty(shape).uniform_(filler.min, filler.max, generator=state.generator())
 
 
 def gaussian(shape: tuple[int, ...], filler: Any) -> torch.Tensor:
     """N(mean, std); with `sparse` each weight is kept with probability sparse / first axis."""
-    out = _new(shape).normal_(filler.mean, filler.std, generator=state.generator())
+    out = torch.empty(shape).normal_(filler.mean, filler.std, generator=state.generator())
     if filler.sparse >= 0:
         keep = min(1.0, filler.sparse / shape[0])
         out *= torch.empty(shape).bernoulli_(keep, generator=state.generator())
@@ -73,7 +73,7 @@ def gaussian(shape: tuple[int, ...], filler: Any) -> torch.Tensor:
 
 def positive_unitball(shape: tuple[int, ...], filler: Any) -> torch.Tensor:
     """U(0, 1) scaled so that each slice of the first axis sums to one."""
-    out = _new(shape).uniform_(0, 1, generator=state.generator())
+    out = torch.empty(shape).uniform_(0, 1, generator=state.generator())
     rows = out.view(shape[0], -1)
     rows /= rows.sum(1, keepdim=True)
     return out
@@ -82,12 +82,12 @@ def positive_unitball(shape: tuple[int, ...], filler: Any) -> torch.Tensor:
 def xavier(shape: tuple[int, ...], filler: Any) -> torch.Tensor:
     """U(-a, a), a = sqrt(3 / fan): Glorot and Bengio 2010 with Caffe's fan."""
     a = math.sqrt(3 / _fan(shape, filler))
-    return _new(shape).uniform_(-a, a, generator=state.generator())
+    return torch.empty(shape).uniform_(-a, a, generator=state.generator())
 
 
 def msra(shape: tuple[int, ...], filler: Any) -> torch.Tensor:
     """N(0, 2 / fan): He et al. 2015."""
-    return _new(shape).normal_(0, math.sqrt(2 / _fan(shape, filler)), generator=state.generator())
+    return torch.empty(shape).normal_(0, math.sqrt(2 / _fan(shape, filler)), generator=state.generator())
 
 
 def bilinear(shape: tuple[int, ...], filler: Any) -> torch.Tensor:

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from .commands import COMMANDS
@@ -35,7 +36,8 @@ FLAGS = (
     Flag("weights", str, "", "pretrained weights, several separated by ','; not together with -snapshot",
          ("train", "test")),
     Flag("snapshot", str, "", "the .solverstate to resume training from", ("train",)),
-    Flag("gpu", str, "", "the CUDA device to compute on; of several ('0,1', or 'all'), train uses each with a process of its own", _ALL),
+    Flag("gpu", str, "", "the CUDA device to compute on; of several ('0,1', or 'all'), train uses each with a process "
+         "of its own", _ALL),
     Flag("iterations", int, 50, "the number of batches to run", ("test", "time")),
     Flag("phase", str, "TRAIN", "TRAIN or TEST", ("time",)),
     Flag("level", int, 0, "the net's level", ("train", "test", "time")),
@@ -57,19 +59,14 @@ FLAGS = (
 _BY_NAME = {flag.name: flag for flag in FLAGS}
 
 
-@dataclass
-class CommandLine:
-    """What was asked for: an action ("" for none), every flag's value, and the flags that were given."""
+class CommandLine(SimpleNamespace):
+    """What was asked for: an action ("" for none), every flag's value by its name, and the flags that were given."""
 
     action: str = ""
-    values: dict[str, Any] = field(default_factory=lambda: {flag.name: flag.default for flag in FLAGS})
-    given: list[str] = field(default_factory=list)
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self.__dict__["values"][name]
-        except KeyError:
-            raise AttributeError(name) from None
+    def __init__(self) -> None:
+        super().__init__(**{flag.name: flag.default for flag in FLAGS})
+        self.given: list[str] = []
 
     @property
     def unused(self) -> list[str]:
@@ -103,10 +100,10 @@ def parse(arguments: Sequence[str]) -> CommandLine:
             text = rest.pop(0)
         if negated and (equals or flag.type is not bool):
             raise CaffeError(f"flag {word} cannot be negated", help=f"the flag is -{flag.name}")
-        line.values[flag.name] = False if negated else _convert(flag, text)
+        setattr(line, flag.name, False if negated else _convert(flag, text))
         line.given.append(flag.name)
     if words and words[0] == "help":
-        line.values["help"] = True
+        line.help = True
         words.pop(0)
     if len(words) > 1:
         raise CaffeError("one action at a time", found=" ".join(words), expected=" or ".join(ACTIONS),

@@ -12,7 +12,7 @@ import torch
 
 from . import fillers
 from .blob import Blob
-from .errors import LayerError, ShapeError
+from .errors import DataError, LayerError, ShapeError
 from .layer import Count, Layer
 from .proto import proto_fields
 
@@ -48,7 +48,7 @@ class FunctionLayer(Layer):
 
     # ------------------------------------------------------------------ helpers for subclasses
     def add_param(self, shape: Sequence[int], filler: Any) -> None:
-        """Make the next parameter blob, filled by a FillerParameter."""
+        """Make the next parameter blob, filled by a FillerParameter or with a number."""
         blob = Blob(shape, name=f"{self.name}[{len(self.blobs)}]")
         fillers.fill(blob, filler, layer=self.name, where=self.defined_at)
         self.blobs.append(blob)
@@ -60,6 +60,40 @@ class FunctionLayer(Layer):
                              expected=f"-{len(shape)} <= {what} < {len(shape)}",
                              help="correct it, or the shape of the bottom")
         return axis % len(shape)
+
+    def positive(self, *fields: str) -> None:
+        """LayerError unless each of these fields of the layer's own message is at least 1."""
+        values = {field: getattr(self.p, field) for field in fields}
+        if min(values.values()) < 1:
+            self.fail(f"{' and '.join(fields)} must be positive", help="give it, or correct it",
+                      found=", ".join(f"{field} {value}" for field, value in values.items()))
+
+    def once_or_each(self, field: str, values: Sequence[Any], n: int, what: str) -> list[Any]:
+        """The `values` of a field for each of n things (`what`); a single one stands for all. LayerError otherwise."""
+        if len(values) not in (1, n):
+            self.fail(f"{field} must be given once, or once per {what}", found=f"{len(values)} times",
+                      expected=f"1 or {n}", help=f"correct the {field} fields")
+        return list(values) * n if len(values) == 1 else list(values)
+
+    def plane(self, shape: Shape) -> tuple[int, int]:
+        """(height, width) of a batch of images; ShapeError for a bottom without four axes."""
+        if len(shape) != 4:
+            self.wrong_shape("the bottom must have four axes", found=shape, expected="(num, channels, height, width)",
+                             help="reshape it")
+        return shape[2], shape[3]
+
+    def not_empty(self, sizes: Shape, out: Shape, kernel: object) -> None:
+        """ShapeError when windows of `kernel` over a bottom of `sizes` leave nothing of `out` on some axis."""
+        if min(out, default=1) < 1:
+            self.wrong_shape("the output would be empty", found=f"input {sizes} makes {out}",
+                             expected=f"room for kernel {kernel}",
+                             help="use a larger input, more pad or a smaller kernel")
+
+    def in_range(self, index: torch.Tensor, count: int, help: str) -> None:
+        """DataError unless all elements of a bottom of indices are in 0..count - 1."""
+        if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < count:
+            self.fail("an index is out of range", found=f"{int(index.min())} to {int(index.max())}",
+                      expected=f"0 to {count - 1}", help=help, error=DataError)
 
     def refuse_diffs(self, propagate_down: Sequence[bool]) -> None:
         """LayerError when a diff is asked for a bottom that never gets one."""
@@ -87,17 +121,14 @@ class FunctionLayer(Layer):
         for i, blob in enumerate(bottom):
             if blob in top and blob.viewed and any(wanted):
                 args[i] = args[i].clone()  # the result goes into the viewed memory, the graph needs the input
-        self._record = None
-        if not any(wanted):
-            with torch.no_grad():
-                out = self.compute(*args)
-            return [out] if isinstance(out, torch.Tensor) else list(out)
+        self._record = None   # frees the graph of the pass before
         for arg, want in zip(args, wanted, strict=True):
             arg.requires_grad_(want)
-        with torch.enable_grad():
+        with torch.set_grad_enabled(any(wanted)):
             out = self.compute(*args)
         outs = [out] if isinstance(out, torch.Tensor) else list(out)
-        self._record = (outs, args)
+        if any(wanted):
+            self._record = (outs, args)
         return outs
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
@@ -127,23 +158,21 @@ class FunctionLayer(Layer):
         if self._record is None:
             return
         outs, args = self._record
-        leaves = [a for a, want in zip(args, wanted, strict=True) if want and a.requires_grad]
+        leaves = [i for i, (a, want) in enumerate(zip(args, wanted, strict=True)) if want and a.requires_grad]
         pairs = [(out, blob.diff_tensor()) for out, blob in zip(outs, top, strict=True) if out.requires_grad]
-        grads: list[torch.Tensor | None] = [None] * len(leaves)
+        grads: dict[int, torch.Tensor | None] = {}
         if pairs and leaves:
-            grads = list(torch.autograd.grad([o for o, _ in pairs], leaves, [d for _, d in pairs],
-                                             retain_graph=True, allow_unused=True))
-        it = iter(grads)
-        found = [next(it) if want and a.requires_grad else None for a, want in zip(args, wanted, strict=True)]
-        for i, blob in enumerate(bottom):
-            if propagate_down[i]:
-                grad = found[i]
-                if grad is None:
+            found = torch.autograd.grad([out for out, _ in pairs], [args[i] for i in leaves], [d for _, d in pairs],
+                                        retain_graph=True, allow_unused=True)
+            grads = dict(zip(leaves, found, strict=True))
+        for i, blob in enumerate([*bottom, *self.blobs]):
+            grad = grads.get(i)
+            if grad is None:
+                if i < len(bottom) and propagate_down[i]:
                     blob.zero_diff()
-                else:
-                    blob.put_diff(self._own(grad, pairs))
-        for blob, grad in zip(self.blobs, found[len(bottom):], strict=True):
-            if grad is not None:
+            elif i < len(bottom):
+                blob.put_diff(self._own(grad, pairs))
+            else:
                 blob.add_diff(self._own(grad, pairs))
 
     def _own(self, grad: torch.Tensor, pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:

@@ -61,7 +61,7 @@ def init_log(level: int | None = None, stderr: bool = True) -> None:
     to the handlers of the program. Calling it again changes the level.
     """
     _install(always=True, stderr=stderr)
-    _set_level(_environment_level(0) if level is None else level)
+    _set_level(_environment_level() if level is None else level)
 
 
 def log(message: str) -> None:
@@ -106,11 +106,11 @@ def _set_level(level: int) -> None:
     solver_logger.setLevel(value)
 
 
-def _environment_level(default: int) -> int:
+def _environment_level() -> int:
     try:
-        return int(os.environ.get("GLOG_minloglevel", default))
+        return int(os.environ.get("GLOG_minloglevel", 0))
     except ValueError:
-        return default
+        return 0
 
 
 def _of_the_root(record: logging.LogRecord) -> bool:
@@ -122,7 +122,7 @@ logger.addFilter(_of_the_root)
 solver_logger.addFilter(_of_the_root)
 _install(always=False)
 if "GLOG_minloglevel" in os.environ:
-    _set_level(_environment_level(0))
+    _set_level(_environment_level())
 elif logger.level == logging.NOTSET:   # else the program chose before the import
     logger.setLevel(logging.WARNING)
     if solver_logger.level == logging.NOTSET:

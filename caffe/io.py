@@ -5,7 +5,6 @@ Pillow, NumPy and SciPy do the work.  Images are H x W x K arrays of float32 in 
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .data.images import decode_image, opened, read_bytes
 from .errors import DataError, ShapeError, WeightsError
 from .proto import blobs, caffe_pb2
 
@@ -78,25 +78,13 @@ def datum_to_array(datum: Any) -> np.ndarray:
     `ArrayShapeError` when the number of values does not fit.
     """
     if datum.encoded:
-        return _decode(datum.data)
+        return decode_image(datum.data).transpose(2, 0, 1)[:3].copy()   # without transparency
     shape = (datum.channels, datum.height, datum.width)
     values = np.frombuffer(datum.data, np.uint8).copy() if datum.data else np.array(datum.float_data, float)
     if values.size != math.prod(shape):
         raise ArrayShapeError("a Datum's values do not fit its shape", found=f"{values.size} values",
                               expected=f"shape {shape}")
     return values.reshape(shape)
-
-
-def _decode(data: bytes) -> np.ndarray:
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            pixels = np.asarray(image if image.mode == "L" else image.convert("RGB"))
-    except (OSError, ValueError) as problem:
-        raise DataError("an encoded Datum holds no readable image", found=f"{len(data)} bytes",
-                        help="write the database again") from problem
-    return pixels[np.newaxis].copy() if pixels.ndim == 2 else pixels[:, :, ::-1].transpose(2, 0, 1).copy()
 
 
 # Images
@@ -107,16 +95,8 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> np.ndarr
 
     Grayscale is repeated to three channels, transparency dropped.  Raises `DataError` naming the file.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(filename) as image:
-            return _to_unit(image, color)
-    except FileNotFoundError as problem:
-        raise DataError("image is not there", file=filename, help="check the path") from problem
-    except (OSError, ValueError, Image.DecompressionBombError) as problem:
-        raise DataError(f"image cannot be read: {problem}", file=filename,
-                        help="open it in a viewer; it may be cut short or no image") from problem
+    with opened(read_bytes(filename), filename) as image:
+        return _to_unit(image, color)
 
 
 def _to_unit(image: Any, color: bool) -> np.ndarray:
@@ -270,23 +250,17 @@ class Transformer:
         """
         channels, *dims = self._shape(in_)[1:]
         mean = np.asarray(mean)
-        if mean.ndim == 1:
-            if mean.shape[0] != channels:
-                raise ArrayShapeError("the mean has another number of channels than the input",
-                                      found=mean.shape[0], expected=channels,
-                                      help="give one value for each channel")
-            mean = mean[:, np.newaxis, np.newaxis]
-        elif mean.ndim in (2, 3):
-            mean = mean[np.newaxis] if mean.ndim == 2 else mean
-            if mean.shape[0] not in (1, channels):
-                raise ArrayShapeError("the mean has another number of channels than the input",
-                                      found=mean.shape[0], expected=channels,
-                                      help="give channels x height x width")
-            if mean.shape[1:] != tuple(dims):
-                mean = resize_image(mean.transpose(1, 2, 0), dims).transpose(2, 0, 1)
-        else:
+        if not 1 <= mean.ndim <= 3:
             raise ArrayShapeError("the mean has a shape that no input has", found=f"shape {mean.shape}",
                                   expected="1, 2 or 3 axes", help="drop the batch axis: mean[0]")
+        values = mean.ndim == 1
+        mean = mean[:, np.newaxis, np.newaxis] if values else mean[np.newaxis] if mean.ndim == 2 else mean
+        if mean.shape[0] != channels and (values or mean.shape[0] != 1):
+            raise ArrayShapeError("the mean has another number of channels than the input", found=mean.shape[0],
+                                  expected=channels, help="give one value for each channel, or "
+                                                          "channels x height x width")
+        if not values and mean.shape[1:] != tuple(dims):
+            mean = resize_image(mean.transpose(1, 2, 0), dims).transpose(2, 0, 1)
         self.mean[in_] = mean
 
     def set_input_scale(self, in_: str, scale: float) -> None:

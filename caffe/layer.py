@@ -6,7 +6,7 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from .errors import LayerError, nearest
+from .errors import CaffeError, LayerError, nearest
 from .proto import forks
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _families_loaded = False
 L = TypeVar("L", bound="type[Layer]")
 
 Count = int | tuple[int, int | None]   # how many bottoms or tops: exactly, or (least, most)
-ErrorClass = type[LayerError]
+ErrorClass = type[CaffeError]
 ANY: Count = (0, None)  # any number of them
 
 
@@ -78,9 +78,9 @@ class Layer:
         """Fill the diff of bottoms whose `propagate_down` is true; add to the diffs of `self.blobs`."""
 
     def fail(self, message: str, *, found: object = None, expected: object = None, help: str | None = None,
-             error: ErrorClass = LayerError) -> NoReturn:
-        """Raise an error that names this layer and where it stands."""
-        raise error(f"{self.type}: {message}", file=self.defined_at or None, layer=self.name, found=found,
+             error: ErrorClass = LayerError, file: str = "") -> NoReturn:
+        """Raise an error that names this layer, and `file` or where the layer stands."""
+        raise error(f"{self.type}: {message}", file=file or self.defined_at or None, layer=self.name, found=found,
                     expected=expected, help=help)
 
 

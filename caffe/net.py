@@ -11,11 +11,11 @@ import numpy as np
 
 from . import weights
 from .blob import Blob, BlobVec
-from .errors import NetError, ShapeError, nearest
+from .errors import NetError, ShapeError
 from .glog import logger
 from .layer import Layer
 from .proto import text, upgrade
-from .wiring import Wiring, guarded, seed_loss_diffs
+from .wiring import Wiring, guarded, perhaps, seed_loss_diffs
 
 Hook = Callable[[int], object]
 
@@ -79,7 +79,6 @@ class Net:
         self._blob_loss_weights = wired.loss_weights
         self._inputs, self._outputs = wired.inputs, wired.outputs
         self.learnable_params: list[Blob] = wired.learnable
-        self.learnable_names: list[str] = wired.learnable_names
         self.params_lr: list[float] = wired.lr_mult
         self.params_weight_decay: list[float] = wired.decay_mult
         self.blobs: OrderedDict[str, Blob] = OrderedDict(zip(self._blob_names, self._blobs, strict=True))
@@ -97,10 +96,7 @@ class Net:
             for n, ids in zip(self._layer_names, wired.bottom_ids, strict=True))
         self._hooks: dict[str, list[Hook]] = {
             "before_forward": [], "after_forward": [], "before_backward": [], "after_backward": []}
-        self.log("Network initialization done.")
-
-    def log(self, message: str) -> None:
-        logger.info(message)
+        logger.info("Network initialization done.")
 
     def __repr__(self) -> str:
         return f"<caffe.Net {self.name!r} of {self.file}: {len(self.layers)} layers>"
@@ -132,22 +128,21 @@ class Net:
     def backward_loss(self) -> None:
         """A whole backward pass from the losses' weights, as the solver runs it: no diffs are handed out."""
         self._backward(len(self.layers) - 1, 0)
-        if self.debug_info:
-            self._norms_debug()
 
     def _backward(self, start: int, end: int) -> None:
-        """Run layers start..end (inclusive, downwards) backward, those that need it."""
+        """Run layers start..end (inclusive, downwards) backward, those that need it; hooks are called for all."""
         for i in range(start, end - 1, -1):
-            if not self._wired.layer_need[i]:
-                continue
-            layer, bottom, top = self.layers[i], self._wired.bottom(i), self._wired.top(i)
+            layer, need = self.layers[i], self._wired.layer_need[i]
             self._call("before_backward", i)
-            guarded(layer, layer.backward, top, self._wired.bottom_need[i], bottom)
-            if self.debug_info:
-                self._backward_debug(i)
+            if need:
+                guarded(layer, layer.backward, self._wired.top(i), self._wired.bottom_need[i], self._wired.bottom(i))
+                if self.debug_info:
+                    self._backward_debug(i)
             self._call("after_backward", i)
-            if self.release_blobs:
+            if need and self.release_blobs:
                 self._release(i)
+        if self.debug_info:
+            self._norms_debug()
 
     def _release(self, i: int) -> None:
         """After backward of layer i nobody needs what it produced, except outputs and losses."""
@@ -201,8 +196,6 @@ class Net:
         wanted = list(self.bottom_names[end]) if end is not None else list(self.inputs)
         self._assign(kwargs, self.outputs, "output", lambda b: b.diff)
         self._backward(first, last)
-        if self.debug_info:
-            self._norms_debug()
         return {name: self._blob(name).diff for name in dict.fromkeys([*wanted, *(diffs or [])])}
 
     def _assign(self, arrays: Mapping[str, np.ndarray], names: list[str], what: str,
@@ -225,12 +218,12 @@ class Net:
     def _layer_id(self, name: str) -> int:
         if name not in self.layer_dict:
             raise NetError(f"there is no layer '{name}'", file=self.file,
-                           expected=_nearest(name, self._layer_names), help="see net.layer_dict for the names")
+                           expected=perhaps(name, self._layer_names), help="see net.layer_dict for the names")
         return self._layer_names.index(name)
 
     def _blob(self, name: str) -> Blob:
         if name not in self.blobs:
-            raise NetError(f"there is no blob '{name}'", file=self.file, expected=_nearest(name, self._blob_names),
+            raise NetError(f"there is no blob '{name}'", file=self.file, expected=perhaps(name, self._blob_names),
                            help="see net.blobs for the names")
         return self.blobs[name]
 
@@ -325,20 +318,20 @@ class Net:
     # ------------------------------------------------------------------ debug_info, in Caffe's words
     def _forward_debug(self, layer: Layer, top: Iterable[Blob]) -> None:
         for blob in top:
-            self.log(f"    [Forward] Layer {layer.name}, top blob {blob.name} data: {_mean_abs(blob.tensor()):g}")
+            logger.info(f"    [Forward] Layer {layer.name}, top blob {blob.name} data: {_mean_abs(blob.tensor()):g}")
         for j, blob in enumerate(layer.blobs):
-            self.log(f"    [Forward] Layer {layer.name}, param blob {j} data: {_mean_abs(blob.tensor()):g}")
+            logger.info(f"    [Forward] Layer {layer.name}, param blob {j} data: {_mean_abs(blob.tensor()):g}")
 
     def _backward_debug(self, i: int) -> None:
         layer = self.layers[i]
         for blob, need in zip(self._wired.bottom(i), self._wired.bottom_need[i], strict=True):
             if need:
-                self.log(f"    [Backward] Layer {layer.name}, bottom blob {blob.name} diff: "
-                         f"{_mean_abs(blob.diff_tensor()):g}")
+                logger.info(f"    [Backward] Layer {layer.name}, bottom blob {blob.name} diff: "
+                            f"{_mean_abs(blob.diff_tensor()):g}")
         for j, (blob, need) in enumerate(zip(layer.blobs, layer.param_propagate_down, strict=True)):
             if need:
-                self.log(f"    [Backward] Layer {layer.name}, param blob {j} diff: "
-                         f"{_mean_abs(blob.diff_tensor()):g}")
+                logger.info(f"    [Backward] Layer {layer.name}, param blob {j} diff: "
+                            f"{_mean_abs(blob.diff_tensor()):g}")
 
     def _norms_debug(self) -> None:
         sums = [0.0] * 4
@@ -346,17 +339,9 @@ class Net:
             data, diff = blob.tensor(), blob.diff_tensor()
             for k, value in enumerate((data.abs(), diff.abs(), data * data, diff * diff)):
                 sums[k] += float(value.sum())
-        self.log(f"    [Backward] All net params (data, diff): L1 norm = ({sums[0]:g}, {sums[1]:g}); "
-                 f"L2 norm = ({sums[2] ** 0.5:g}, {sums[3] ** 0.5:g})")
+        logger.info(f"    [Backward] All net params (data, diff): L1 norm = ({sums[0]:g}, {sums[1]:g}); "
+                    f"L2 norm = ({sums[2] ** 0.5:g}, {sums[3] ** 0.5:g})")
 
 
 def _mean_abs(tensor: Any) -> float:
     return float(tensor.abs().mean()) if tensor.numel() else 0.0
-
-
-def _nearest(name: str, names: Sequence[str]) -> str | None:
-    near = nearest(name, names)
-    return f"perhaps {' or '.join(near)}" if near else None
-
-
-

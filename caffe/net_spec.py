@@ -19,6 +19,7 @@ from typing import Any
 from .errors import LayerError, nearest
 from .proto import caffe_pb2
 
+_LAYER = caffe_pb2.LayerParameter.DESCRIPTOR
 
 @functools.cache
 def param_name_dict() -> dict[str, str]:
@@ -26,12 +27,8 @@ def param_name_dict() -> dict[str, str]:
 
     {"Convolution": "convolution", "InnerProduct": "inner_product", ...}
     """
-    fields = caffe_pb2.LayerParameter.DESCRIPTOR.fields
-    return {
-        field.message_type.name.removesuffix("Parameter"): field.name.removesuffix("_param")
-        for field in fields
-        if field.name.endswith("_param")
-    }
+    return {field.message_type.name.removesuffix("Parameter"): field.name.removesuffix("_param")
+            for field in _LAYER.fields if field.name.endswith("_param")}
 
 
 def to_proto(*tops: Top | Function) -> Any:
@@ -52,9 +49,8 @@ def assign_proto(proto: Any, name: str, val: Any) -> None:
     """
     field = proto.DESCRIPTOR.fields_by_name.get(name)
     if field is None:
-        kind = proto.DESCRIPTOR.name
-        known = [f.name for f in proto.DESCRIPTOR.fields]
-        raise LayerError(f"{kind} has no field '{name}'", help=_suggest(name, known))
+        raise LayerError(f"{proto.DESCRIPTOR.name} has no field '{name}'",
+                         help=_suggest(name, proto.DESCRIPTOR.fields_by_name))
     val = _plain(val)
     target = getattr(proto, name)
     repeated = hasattr(target, "extend")
@@ -116,32 +112,26 @@ class Function:
     def _check_name(self, name: str) -> None:
         """Refuse a name that no message has, where the call is; one of another layer's message waits for
         `to_proto`, as pycaffe programs map coordinates through such layers without ever writing them."""
-        layer_fields = caffe_pb2.LayerParameter.DESCRIPTOR.fields
-        own = self._own_field()
-        own_or_all = [f for f in layer_fields if f.name.endswith("_param") and own in (None, f.name)]
-        if name in caffe_pb2.LayerParameter.DESCRIPTOR.fields_by_name:
-            return
-        if not any(name in field.message_type.fields_by_name for field in own_or_all):
+        if name not in _LAYER.fields_by_name and not self._homes(name):
             raise self._unknown(name)
+
+    def _homes(self, name: str) -> list[str]:
+        """The messages of a layer with a field `name`: this type's own, or any where the type is not known."""
+        own = self._own_field()
+        return [f.name for f in _LAYER.fields if f.name.endswith("_param") and own in (None, f.name)
+                and name in f.message_type.fields_by_name]
 
     def _own_field(self) -> str | None:
         stem = param_name_dict().get(self.type_name)
         return None if stem is None else stem + "_param"
 
     def _unknown(self, name: str) -> LayerError:
-        layer_descriptor = caffe_pb2.LayerParameter.DESCRIPTOR
-        own = self._own_field()
-        known = [f.name for f in layer_descriptor.fields]
-        elsewhere = []
-        if own is None:
-            elsewhere = [f.name for f in layer_descriptor.fields
-                         if f.name.endswith("_param") and name in f.message_type.fields_by_name]
+        if homes := self._homes(name):
+            help = "write " + " or ".join(f"{message}=dict({name}=...)" for message in homes)
         else:
-            known = [f.name for f in layer_descriptor.fields_by_name[own].message_type.fields] + known
-        if elsewhere:
-            help = "write " + " or ".join(f"{message}=dict({name}=...)" for message in elsewhere)
-        else:
-            help = _suggest(name, [*known, "ntop", "in_place"], own)
+            own = self._own_field()
+            known = _LAYER.fields_by_name[own].message_type.fields_by_name if own else []
+            help = _suggest(name, [*known, *_LAYER.fields_by_name, "ntop", "in_place"])
         return LayerError(f"L.{self.type_name} has no parameter '{name}'", help=help)
 
     def _layer(self, name: str, bottoms: list[str], tops: list[str]) -> Any:
@@ -310,12 +300,10 @@ def _enum_number(field: Any, name: str) -> int:
     return values[name].number
 
 
-def _suggest(name: str, known: Iterable[str], own: str | None = None) -> str:
+def _suggest(name: str, known: Iterable[str]) -> str:
     known = list(known)
     if close := nearest(name, known):
         return "did you mean " + " or ".join(close) + "?"
-    if own is not None:
-        known = [f.name for f in caffe_pb2.LayerParameter.DESCRIPTOR.fields_by_name[own].message_type.fields]
     return "known are " + ", ".join(known[:40]) if known else "nothing is defined yet"
 
 

@@ -86,15 +86,9 @@ def device() -> torch.device:
 def set_random_seed(seed: int) -> None:
     """Seed every random choice of the engine: fillers, Dropout, shuffles of built-in data layers."""
     global _seed
-    _seed = int(seed)
-    for where, generator in _generators.items():
-        generator.manual_seed(_seed_for(where))
-
-
-def _seed_for(where: str) -> int:
-    # torch accepts any 64-bit number; Caffe's random_seed is an int64 and may be negative
-    assert _seed is not None
-    return _seed % (1 << 63)
+    _seed = int(seed) % (1 << 63)   # torch accepts any 64-bit number; Caffe's random_seed is an int64, maybe negative
+    for generator in _generators.values():
+        generator.manual_seed(_seed)
 
 
 def generator(where: torch.device | None = None) -> torch.Generator:
@@ -106,7 +100,7 @@ def generator(where: torch.device | None = None) -> torch.Generator:
     if key not in _generators:
         if _seed is None:  # as Caffe: unseeded runs differ from each other
             _seed = int.from_bytes(os.urandom(7), "little")
-        _generators[key] = torch.Generator(device=key).manual_seed(_seed_for(key))
+        _generators[key] = torch.Generator(device=key).manual_seed(_seed)
     return _generators[key]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import torch
 
 from .data import hdf5_reader
 from .errors import WeightsError
-from .files import atomic_write
+from .files import atomic_write, package
 from .glog import logger
 from .proto import blobs as proto_blobs
 from .proto import caffe_pb2, upgrade, wire
@@ -45,10 +46,10 @@ def copy_from(net: Net, path: str | os.PathLike[str]) -> Copied:
     or another shape, or when the file is not what it should be.
     """
     path = os.fspath(path)
-    if _is_hdf5(path):
+    if is_hdf5(path):
         report = load_hdf5(net, path)
     elif path.endswith(".safetensors"):
-        from .convert.safetensors_file import load_safetensors   # the package is optional
+        from .convert.safetensors_file import load_safetensors  # the package is optional
 
         report = load_safetensors(net, path)
     else:
@@ -58,7 +59,7 @@ def copy_from(net: Net, path: str | os.PathLike[str]) -> Copied:
     filled = {id(blob._data) for name in report.copied for blob in net.layer_dict[name].blobs}   # shared ones too
     report.left_at_filler = [name for name, blobs in net.params.items() if id(blobs[0]._data) not in filled]
     for line in str(report).splitlines():
-        net.log(f"{path}: {line}")
+        logger.info(f"{path}: {line}")
     zero = [name for name in report.left_at_filler
             if len(net.params[name][0].shape) > 1 and not net.params[name][0].tensor().any()]   # no biases, statistics
     if net.params and not report.copied:
@@ -70,7 +71,7 @@ def copy_from(net: Net, path: str | os.PathLike[str]) -> Copied:
     return report
 
 
-def _is_hdf5(path: str) -> bool:
+def is_hdf5(path: str) -> bool:
     try:
         with open(path, "rb") as f:
             return f.read(8) == b"\x89HDF\r\n\x1a\n"
@@ -83,30 +84,40 @@ def copy_from_proto(net: Net, source: Any, path: str = "", store: bytes | None =
     report = Copied()
     for layer in source.layer:
         if layer.name not in net.layer_dict:
-            net.log(f"Ignoring source layer {layer.name}")
+            logger.info(f"Ignoring source layer {layer.name}")
             report.dropped += [layer.name] if layer.blobs else []
             continue
         target = net.layer_dict[layer.name].blobs
-        if len(target) != len(layer.blobs):
-            raise WeightsError("the file has another number of parameters", file=path, layer=layer.name,
-                               found=len(layer.blobs), expected=len(target),
-                               help="these are weights of another net; rename the layer to learn it from scratch")
-        for j, (blob, saved) in enumerate(zip(target, layer.blobs, strict=True)):
-            value = proto_blobs.blob_array(saved, store=store)
-            if not _same_shape(blob.shape, value.shape):
-                raise WeightsError(f"parameter {j} has another shape", file=path, layer=layer.name,
-                                   found=tuple(value.shape), expected=blob.shape,
-                                   help="to learn this layer from scratch rename it; to reshape fully connected "
-                                        "weights into convolutions use surgery.transplant")
-            _put(blob, value)
-            if value.shape != blob.shape and layer.name not in report.coerced:
-                report.coerced.append(layer.name)
+        report.coerced += [layer.name] if copy_blobs(target, layer, path, store) else []
         report.copied += [layer.name] if target else []
     return report
 
 
-def _same_shape(target: tuple[int, ...], saved: tuple[int, ...]) -> bool:
-    # files from before N-d blobs have exactly four axes: leading ones do not count
+def copy_blobs(target: Sequence[Blob], layer: Any, path: str, store: bytes | None = None) -> bool:
+    """Copy the `blobs` of a LayerParameter; returns whether one of them had four axes instead of its own."""
+    coerced = False
+    if len(target) != len(layer.blobs):
+        raise WeightsError("the file has another number of parameters", file=path, layer=layer.name,
+                           found=len(layer.blobs), expected=len(target),
+                           help="these are weights of another net; rename the layer to learn it from scratch")
+    for j, (blob, saved) in enumerate(zip(target, layer.blobs, strict=True)):
+        try:
+            value = proto_blobs.blob_array(saved, store=store)
+        except WeightsError as problem:
+            problem.file, problem.layer = path or None, layer.name
+            raise
+        if not same_shape(blob.shape, value.shape):
+            raise WeightsError(f"parameter {j} has another shape", file=path, layer=layer.name,
+                               found=tuple(value.shape), expected=blob.shape,
+                               help="to learn this layer from scratch rename it; to reshape fully connected "
+                                    "weights into convolutions use surgery.transplant")
+        _put(blob, value)
+        coerced |= value.shape != blob.shape
+    return coerced
+
+
+def same_shape(target: tuple[int, ...], saved: tuple[int, ...]) -> bool:
+    """Whether a file's array fits: those from before N-d blobs have exactly four axes, leading ones do not count."""
     def strip(shape: tuple[int, ...]) -> tuple[int, ...]:
         while len(shape) > 0 and shape[0] == 1:
             shape = shape[1:]
@@ -138,19 +149,10 @@ def save(net: Net, path: str | os.PathLike[str], write_diff: bool = False) -> No
     proto_blobs.write_pieces(pieces, path)
 
 
-def _h5py() -> Any:
-    try:
-        import h5py
-    except ImportError as e:
-        raise WeightsError("HDF5 files need the package h5py", help="pip install 'caffe-lungo[hdf5]'") from e
-    return h5py
-
-
 def save_hdf5(net: Net, path: str | os.PathLike[str], write_diff: bool = False) -> None:
     """Write a .caffemodel.h5: /data/<layer>/<i>, shared parameters once (and /diff likewise)."""
-    h5py = _h5py()
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as f:
+    with package("h5py", WeightsError, file=path).File(buffer, "w") as f:
         data = f.create_group("data")
         diff = f.create_group("diff") if write_diff else None
         for i, layer in enumerate(net.layers):
@@ -166,7 +168,6 @@ def save_hdf5(net: Net, path: str | os.PathLike[str], write_diff: bool = False) 
 
 def load_hdf5(net: Net, path: str | os.PathLike[str]) -> Copied:
     """Copy parameters by layer name from a .caffemodel.h5."""
-    _h5py()
     report = Copied()
     with hdf5_reader.reading(path, WeightsError) as f:
         if "data" not in f:
@@ -175,7 +176,7 @@ def load_hdf5(net: Net, path: str | os.PathLike[str]) -> Copied:
         index = {name: i for i, name in enumerate(net._layer_names)}
         for name, group in f["data"].items():
             if name not in index:
-                net.log(f"Ignoring source layer {name}")
+                logger.info(f"Ignoring source layer {name}")
                 report.dropped += [name] if len(group) else []
                 continue
             target = net.layers[index[name]].blobs

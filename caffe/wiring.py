@@ -1,7 +1,7 @@
 """From a NetParameter to connected layers: phase rules, splits, blobs, shared parameters, who needs a diff."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .blob import Blob
@@ -9,6 +9,7 @@ from .errors import CaffeError, LayerError, NetError, ShapeError, nearest
 from .layer import Layer, layer_class
 from .proto import forks
 from .proto.splits import insert_splits
+from .weights import copy_blobs
 
 
 def state_meets_rule(state: Any, rule: Any) -> bool:
@@ -30,11 +31,8 @@ def filter_net(net_param: Any) -> tuple[Any, list[int]]:
         if layer.include and layer.exclude:
             raise NetError("a layer has include rules and exclude rules", layer=layer.name,
                            help="give either include or exclude, not both")
-        if layer.include:
-            included = any(state_meets_rule(net_param.state, r) for r in layer.include)
-        else:
-            included = not any(state_meets_rule(net_param.state, r) for r in layer.exclude)
-        if included:
+        met = any(state_meets_rule(net_param.state, r) for r in layer.include or layer.exclude)
+        if met == bool(layer.include):   # one include rule is met, or no exclude rule
             out.layer.add().CopyFrom(layer)
             kept.append(i)
     return out, kept
@@ -61,7 +59,6 @@ class Wiring:
         self.bottom_need: list[list[bool]] = []      # per layer and bottom: propagate_down
         self.layer_need: list[bool] = []             # per layer: runs in backward
         self.learnable: list[Blob] = []
-        self.learnable_names: list[str] = []
         self.lr_mult: list[float] = []
         self.decay_mult: list[float] = []
         self.owner: dict[tuple[int, int], tuple[int, int]] = {}   # shared parameter -> its owner
@@ -103,6 +100,8 @@ class Wiring:
         bottom, top = self.bottom(i), self.top(i)
         self._check_counts(layer, len(bottom), len(top))
         guarded(layer, layer.setup, bottom, top)
+        if param.blobs:   # weights in the prototxt take the fillers' place
+            copy_blobs(layer.blobs, param, self.where[i])
         guarded(layer, layer.reshape, bottom, top)
         self._set_loss_weights(i, layer, param, top)
         need |= self._add_params(i, layer, param)
@@ -122,9 +121,8 @@ class Wiring:
         ids, needs = [], []
         for j, name in enumerate(param.bottom):
             if name not in self._available:
-                near = nearest(name, self._available)
                 raise NetError(f"unknown bottom blob '{name}'", file=self.where[i], layer=param.name,
-                               found=f"bottom {j}", expected=f"perhaps {' or '.join(near)}" if near else None,
+                               found=f"bottom {j}", expected=perhaps(name, self._available),
                                help="name a top of an earlier layer")
             blob = self._index[name]
             self._available.discard(name)
@@ -198,7 +196,6 @@ class Wiring:
                     self._first_of_name[spec.name] = (i, j)
                 self._learnable_of[i, j] = len(self.learnable)
                 self.learnable.append(blob)
-                self.learnable_names.append(f"{param.name}/{j}")
                 self._lr_given.append(spec.HasField("lr_mult"))
                 self._decay_given.append(spec.HasField("decay_mult"))
                 self.lr_mult.append(spec.lr_mult)
@@ -234,11 +231,8 @@ class Wiring:
         skipped: set[str] = set()
         for i in reversed(range(len(self.layers))):
             tops = [self.blob_names[t] for t in self.top_ids[i]]
-            contributes = any(w for w in self.layers[i].top_loss_weights) or any(t in under_loss for t in tops)
-            if self.layer_need[i] and all(t in skipped for t in tops):
-                self.layer_need[i] = False
-                self.bottom_need[i] = [False] * len(self.bottom_need[i])
-            if not contributes:
+            contributes = any(self.layers[i].top_loss_weights) or any(t in under_loss for t in tops)
+            if not contributes or (self.layer_need[i] and all(t in skipped for t in tops)):
                 self.layer_need[i] = False
                 self.bottom_need[i] = [False] * len(self.bottom_need[i])
             for b, need in zip(self.bottom_ids[i], self.bottom_need[i], strict=True):
@@ -252,6 +246,12 @@ class Wiring:
             self.layer_need[i] = True
             self.bottom_need[i] = [need or j not in layer.no_diff_to for j, need in enumerate(self.bottom_need[i])]
             layer.param_propagate_down = [True] * len(layer.blobs)
+
+
+def perhaps(name: str, known: Iterable[str]) -> str | None:
+    """The known names that `name` may be a slip of, in words, for the `expected` of an error."""
+    near = nearest(name, known)
+    return f"perhaps {' or '.join(near)}" if near else None
 
 
 def seed_loss_diffs(layer: Layer, top: list[Blob]) -> None:

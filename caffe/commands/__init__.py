@@ -1,9 +1,9 @@
 """The subcommands of `caffe` beside train, test, time and device_query: one module each.
 
-A module `caffe/commands/NAME.py` (hyphens as underscores; `import_` for import) has `arguments(parser)`, which adds its options to an
-`argparse.ArgumentParser`, and `run(options) -> int`, which does the work and returns the exit status. Options are
-written with one dash or two (`-model x`, `--model x`, `--model=x`), as everywhere in Caffe. Names are listed here, so
-that `caffe -help` imports none of them.
+A module `caffe/commands/NAME.py` (hyphens as underscores) has `arguments(parser)`, which adds its options to an
+`argparse.ArgumentParser`, and `run(options) -> int`, which does the work and returns the exit status;
+`options.command` is the command's name. Options are written with one dash or two (`-model x`, `--model x`,
+`--model=x`), as everywhere in Caffe. Names are listed here, so that `caffe -help` imports none of them.
 """
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ class _Parser(argparse.ArgumentParser):
 
 def run(name: str, arguments: Sequence[str]) -> int:
     """Run a command of COMMANDS; returns its exit status. Raises CaffeError."""
-    file = "import_" if name == "import" else name.replace("-", "_")
+    file = "upgrade" if name.startswith("upgrade_") else "import_" if name == "import" else name.replace("-", "_")
     module = importlib.import_module(f".{file}", __name__)
     parser = _Parser(prog=f"caffe {name}", description=COMMANDS[name], allow_abbrev=False)
+    parser.set_defaults(command=name)
     module.arguments(parser)
     long = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
     words = ["-" + word if word.startswith("-") and not word.startswith("--")

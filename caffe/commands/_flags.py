@@ -55,8 +55,13 @@ def preprocessing(parser: argparse.ArgumentParser) -> None:
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The arguments for Classifier and Detector, mean aside."""
-    return {"input_scale": options.input_scale, "raw_scale": options.raw_scale,
+    """Choose the device, and return the arguments for Classifier and Detector."""
+    from ..classifier import load_mean
+
+    choose_device(options.gpu, options.device_id)
+    print("GPU mode" if options.gpu else "CPU mode")
+    return {"mean": load_mean(options.mean_file) if options.mean_file else None,
+            "input_scale": options.input_scale, "raw_scale": options.raw_scale,
             "channel_swap": numbers(options.channel_swap, "channel_swap") or None}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CaffeError, DataError
-from ._flags import choose_device, numbers, preprocessing, settings, switch
+from ._flags import numbers, preprocessing, settings, switch
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,16 +24,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from .. import io
-    from ..classifier import Classifier, load_mean
+    from ..classifier import Classifier
     from ..files import atomic_write
 
-    choose_device(options.gpu, options.device_id)
-    print("GPU mode" if options.gpu else "CPU mode")
     dims = numbers(options.images_dim, "images_dim")
     if len(dims) != 2:
         raise CaffeError("-images_dim takes height,width", found=options.images_dim, help="-images_dim 256,256")
-    mean = load_mean(options.mean_file) if options.mean_file else None
-    net = Classifier(options.model_def, options.pretrained_model, image_dims=dims, mean=mean, **settings(options))
+    net = Classifier(options.model_def, options.pretrained_model, image_dims=dims, **settings(options))
     source = Path(options.input_file).expanduser()
     load = partial(io.load_image, color=net.blobs[net.inputs[0]].shape[1] != 1)
     if source.suffix == ".npy":

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ._flags import choose_device, preprocessing, settings
+from ..files import atomic_path, atomic_write, package
+from ._flags import preprocessing, settings
 
 COLUMNS = ("ymin", "xmin", "ymax", "xmax")
 
@@ -28,7 +29,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ..classifier import load_mean
     from ..detector import Detector
 
     suffixes = Path(options.input_file).suffix.lower(), Path(options.output_file).suffix.lower()
@@ -38,13 +38,10 @@ def run(options: argparse.Namespace) -> int:
                         expected=".csv for list, .txt for selective_search", help="rename it, or set -crop_mode")
     if suffixes[1] not in (".csv", ".h5"):
         raise DataError("the output is a .csv or .h5 file", file=options.output_file, help="rename it")
-    choose_device(options.gpu, options.device_id)
-    print("GPU mode" if options.gpu else "CPU mode")
-    mean = load_mean(options.mean_file) if options.mean_file else None
-    if mean is not None and mean.ndim == 3:
-        mean = mean.mean((1, 2))   # windows are of any size: one value for each channel
-    net = Detector(options.model_def, options.pretrained_model, mean=mean, context_pad=options.context_pad,
-                   **settings(options))
+    given = settings(options)
+    if given["mean"] is not None and given["mean"].ndim == 3:
+        given["mean"] = given["mean"].mean((1, 2))   # windows are of any size: one value for each channel
+    net = Detector(options.model_def, options.pretrained_model, context_pad=options.context_pad, **given)
     start = time.perf_counter()
     if mode == "list":
         detections = net.detect_windows(read_windows(options.input_file))
@@ -88,8 +85,6 @@ def write_detections(path: str, detections: list[dict[str, Any]]) -> None:
 
     Raises DataError.
     """
-    from ..files import atomic_path, atomic_write
-
     names = [str(one["filename"]) for one in detections]
     windows = np.array([one["window"] for one in detections])
     predictions = np.stack([np.ravel(one["prediction"]) for one in detections])
@@ -101,9 +96,6 @@ def write_detections(path: str, detections: list[dict[str, Any]]) -> None:
             writer.writerow([name, *window, *values])
         atomic_write(path, text.getvalue(), error=DataError)
         return
-    try:
-        import h5py
-    except ImportError as problem:
-        raise DataError("HDF5 files need the package h5py", help="pip install 'caffe-lungo[hdf5]'") from problem
+    h5py = package("h5py", DataError, file=path)
     with atomic_path(path, error=DataError) as temporary, h5py.File(temporary, "w") as file:
         file["filename"], file["window"], file["prediction"] = names, windows, predictions

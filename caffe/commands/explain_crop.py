@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -60,22 +61,14 @@ def describe(one: geometry.CropDerivation) -> str:
 def _table(steps: Sequence[geometry.Step]) -> list[str]:
     """Runs of layers that leave coordinates as they are take one line."""
     rows: list[tuple[str, str, str]] = []
-    quiet: list[str] = []
-
-    def flush() -> None:
-        if quiet:
-            rows.append((", ".join(quiet) if len(quiet) < 4 else f"{quiet[0]} ... {quiet[-1]}", "unchanged", ""))
-            quiet.clear()
-
-    for step in steps:
-        _, scale, shift = step.own
-        if np.all(np.asarray(scale) == 1) and np.all(np.asarray(shift) == 0):
-            quiet.append(step.layer)
-            continue
-        flush()
-        rows.append((f"{step.layer} ({step.type})", f"scale {_join(scale)}, shift {_join(shift)}",
-                     _affine(step.total[1], step.total[2], "x")))
-    flush()
+    for unchanged, run in itertools.groupby(steps, lambda step: bool(
+            np.all(np.asarray(step.own[1]) == 1) and np.all(np.asarray(step.own[2]) == 0))):
+        if unchanged:
+            names = [step.layer for step in run]
+            rows.append((", ".join(names) if len(names) < 4 else f"{names[0]} ... {names[-1]}", "unchanged", ""))
+        else:
+            rows += [(f"{step.layer} ({step.type})", f"scale {_join(step.own[1])}, shift {_join(step.own[2])}",
+                      _affine(step.total[1], step.total[2], "x")) for step in run]
     width = [max((len(row[i]) for row in rows), default=0) for i in (0, 1)]
     return [f"    {a:{width[0]}}  {b:{width[1]}}  {c}".rstrip() for a, b, c in rows]
 

@@ -238,7 +238,7 @@ def _count(number: int) -> str:
 
 
 def _size(number: int) -> str:
-    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if number >= size:
-            return f"{number / size:.1f} {unit}"
+    for unit in "GMK":
+        if number >= _UNITS[unit]:
+            return f"{number / _UNITS[unit]:.1f} {unit}iB"
     return f"{number} B" if number else ""

@@ -41,6 +41,11 @@ def need(package: str) -> ModuleType:
         raise CaffeError(f"this needs the package {package}", help="pip install 'caffe-lungo[export]'") from e
 
 
+def first_line(problem: Exception) -> str:
+    """Of an exception's text; its type where it has none."""
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+
+
 class Reference:
     """The net's own results for `inputs` ({name: array}; missing ones are drawn from a normal distribution)."""
 

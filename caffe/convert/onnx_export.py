@@ -12,7 +12,7 @@ import torch
 
 from ..errors import CaffeError
 from ..files import atomic_write
-from .check import Exported, Reference, need
+from .check import Exported, Reference, first_line, need
 from .module import NetModule, Step
 
 if TYPE_CHECKING:
@@ -38,12 +38,15 @@ def export_onnx(net: Net, path: str | os.PathLike[str], end: str | None = None,
     runtime = need("onnxruntime")
     module = _Everything(net, end)
     reference = Reference(net, module, inputs)
+
+    def everything() -> dict[str, np.ndarray]:
+        return _run(runtime, _serialized(_convert(module, reference.tensors), net, path), reference)
+
     model = _convert(module, reference.tensors)
-    full = _serialized(model, net, path)
     _trim(model, module)
     content = _serialized(model, net, path)
     found = {module.onnx_outputs[name]: array for name, array in _run(runtime, content, reference).items()}
-    checked = reference.exported(path, found, lambda: _run(runtime, full, reference), "ONNX Runtime")
+    checked = reference.exported(path, found, everything, "ONNX Runtime")
     atomic_write(path, content)
     return checked
 
@@ -166,5 +169,5 @@ def _run(runtime: Any, content: bytes, reference: Reference) -> dict[str, np.nda
         names = [value.name for value in session.get_outputs()]
         return dict(zip(names, session.run(names, reference.inputs), strict=True))
     except Exception as e:   # its errors have no common base
-        raise CaffeError(f"ONNX Runtime cannot run this net: {str(e).strip().splitlines()[0]}",
+        raise CaffeError(f"ONNX Runtime cannot run this net: {first_line(e)}",
                          help="nothing was written; try another last layer (-end LAYER, end=LAYER)") from e

@@ -18,7 +18,7 @@ from .. import memory
 from ..errors import CaffeError, NetError, ShapeError
 from ..net_spec import Function
 from . import onnx_layers, onnx_windows  # noqa: F401  they fill LAYERS
-from .check import need
+from .check import first_line, need
 from .imported import SEED, Imported
 from .onnx_graph import LAYERS, Graph, Refused
 
@@ -116,7 +116,7 @@ def _read(onnx: Any, file: str) -> Any:
         if any(isinstance(name, bytes) for name in names):   # protobuf hands over as bytes what is no text
             raise ValueError("a name is not text")
     except Exception as problem:
-        raise NetError(f"is no valid ONNX model: {_first_line(problem)}", file=file,
+        raise NetError(f"is no valid ONNX model: {first_line(problem)}", file=file,
                        help="export it again") from problem
     if any(attribute.ref_attr_name for node in model.graph.node for attribute in node.attribute):
         raise NetError("refers to attributes of a function that is not there", file=file, help="export it again")
@@ -193,7 +193,7 @@ def _run(onnx: Any, model: Any, nodes: Sequence[Any], fed: dict[str, np.ndarray]
     except CaffeError:
         raise
     except Exception as problem:   # onnxruntime has a family of errors for each status
-        raise NetError(f"cannot be run by onnxruntime: {_first_line(problem)}", file=file,
+        raise NetError(f"cannot be run by onnxruntime: {first_line(problem)}", file=file,
                        help="check the model, and -input_shape") from problem
 
 
@@ -218,7 +218,3 @@ def _cannot(file: str, problems: Sequence[str]) -> NetError:
     lines = "".join(f"\n  {problem}" for problem, _ in Counter(problems).items())
     return NetError(f"{len(problems)} of its nodes have no exact equivalent in Caffe; nothing was written:{lines}\n",
                     file=file, help="export the model without these, up to the blob before them")
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).splitlines() or [type(problem).__name__])[0]

@@ -11,7 +11,7 @@ from .. import weights
 from ..errors import CaffeError, WeightsError
 from ..files import atomic_path
 from ..proto import caffe_pb2
-from .check import need
+from .check import first_line, need
 from .module import parameter_blobs
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def load_safetensors(net: Net, path: str | os.PathLike[str]) -> weights.Copied:
     try:
         arrays: dict[str, np.ndarray] = numpy.load_file(path)
     except Exception as e:   # the package's own error, or that of a type NumPy lacks
-        raise WeightsError("is no safetensors file of numbers", file=path, found=str(e).splitlines()[0],
+        raise WeightsError("is no safetensors file of numbers", file=path, found=first_line(e),
                            help="pass a file that `caffe export` wrote") from e
     report, copied = weights.Copied(), set()
     for name, blob in parameter_blobs(net).items():

@@ -12,7 +12,7 @@ import torch
 
 from ..errors import CaffeError
 from ..files import atomic_write
-from .check import Exported, Reference
+from .check import Exported, Reference, first_line
 from .module import torch_module
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def export_torch(net: Net, path: str | os.PathLike[str], end: str | None = None,
         try:
             program = torch.export.export(module, reference.tensors)
         except Exception as e:
-            raise CaffeError(f"torch.export fails on this net: {str(e).strip().splitlines()[0]}", file=path,
+            raise CaffeError(f"torch.export fails on this net: {first_line(e)}", file=path,
                              help="export up to another layer (-end LAYER, end=LAYER)") from e
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)   # paths of this machine

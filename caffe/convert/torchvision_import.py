@@ -22,7 +22,7 @@ from ..layers.pooling import pooled_size
 from ..net_spec import NetSpec
 from ..net_spec import layers as L
 from ..net_spec import params as P
-from .check import need
+from .check import first_line, need
 from .imported import SEED, Imported
 
 State = dict[str, torch.Tensor]
@@ -125,7 +125,7 @@ def read_state(path: str | os.PathLike[str]) -> State:
     except CaffeError:
         raise
     except Exception as problem:   # the readers raise almost anything for damaged bytes
-        raise WeightsError(f"cannot be read: {(str(problem).splitlines() or [type(problem).__name__])[0]}", file=name,
+        raise WeightsError(f"cannot be read: {first_line(problem)}", file=name,
                            help="download or copy the file again and compare its checksum") from problem
     if not isinstance(state, dict) or not all(
             isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()):

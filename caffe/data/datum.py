@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,16 @@ def parse(data: bytes) -> Any:
         return caffe_pb2.Datum.FromString(data)
     except DecodeError as problem:
         raise DataError("a value is no Datum message", found=f"{len(data)} bytes", help=_REWRITE) from problem
+
+
+@contextmanager
+def record(number: int, database: str | os.PathLike[str]) -> Iterator[None]:
+    """Context for reading one record of a database: DataErrors name both."""
+    try:
+        yield
+    except DataError as problem:
+        problem.message, problem.file = f"record {number}: {problem.message}", str(database)
+        raise
 
 
 def array(datum: Any, color: bool | None = None) -> np.ndarray:

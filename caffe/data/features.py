@@ -6,12 +6,13 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, NetError, ShapeError, WeightsError, nearest
-from ..files import atomic_path
+from ..errors import DataError, NetError, ShapeError, nearest
+from ..files import atomic_path, package
 from ..net import Net
 from ..proto import caffe_pb2
 from .lmdb_writer import LmdbWriter
@@ -51,7 +52,7 @@ def extract_features(net: Net, targets: Mapping[str, str | os.PathLike[str]], ba
         results = extract(net, list(targets), batches)
         first = next(results)   # unknown names and wrong nets show before a file is made
         appends = {name: stack.enter_context(_WRITERS[form](target, name)) for name, target in targets.items()}
-        for arrays in _chain(first, results):
+        for arrays in chain([first], results):
             for name, array in arrays.items():
                 array = array if array.ndim else array[np.newaxis]
                 expected = shapes.setdefault(name, array.shape[1:])
@@ -61,11 +62,6 @@ def extract_features(net: Net, targets: Mapping[str, str | os.PathLike[str]], ba
                 appends[name](array)
                 counts[name] += len(array)
     return counts
-
-
-def _chain(first: dict[str, np.ndarray], rest: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
-    yield first
-    yield from rest
 
 
 @contextmanager
@@ -98,10 +94,7 @@ def _npz(target: str | os.PathLike[str], name: str) -> Iterator[Append]:
 
 @contextmanager
 def _h5(target: str | os.PathLike[str], name: str) -> Iterator[Append]:
-    try:
-        import h5py
-    except ImportError as problem:
-        raise WeightsError("HDF5 files need the package h5py", help="pip install 'caffe-lungo[hdf5]'") from problem
+    h5py = package("h5py", DataError, file=target)
     with atomic_path(target, error=DataError) as path, h5py.File(path, "w") as file:
         def append(array: np.ndarray) -> None:
             if name not in file:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import memory
 from ..errors import CaffeError
+from ..files import package
 
 _ALWAYS = 64 << 20       # a dataset of so many bytes may be compressed as well as it likes
 _BEST_RATIO = 2000       # beyond what gzip reaches (1032): such a dataset was never written
@@ -18,8 +19,7 @@ _BEST_RATIO = 2000       # beyond what gzip reaches (1032): such a dataset was n
 @contextmanager
 def reading(path: str | os.PathLike[str], error: type[CaffeError]) -> Iterator[Any]:
     """The open h5py file; whatever h5py raises in the body, over damage of any kind, becomes `error`."""
-    import h5py
-
+    h5py = package("h5py", error, file=path)
     try:
         with h5py.File(path, "r") as file:
             yield file

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,36 @@ def read_image(path: str | os.PathLike[str], color: bool = True, size: tuple[int
     return image if size is None else resize_linear(image, *size)
 
 
+@contextmanager
+def opened(data: bytes, file: str | os.PathLike[str] | None = None) -> Iterator[Any]:
+    """Pillow's image of an image file's bytes; whatever goes wrong in the body becomes a DataError naming `file`."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            most = Image.MAX_IMAGE_PIXELS
+            if most is not None and image.width * image.height > most:
+                raise DataError("claims too many pixels", found=f"{image.width} x {image.height}",
+                                expected=f"at most {most}", help="if it is yours, raise PIL.Image.MAX_IMAGE_PIXELS")
+            yield image
+    except DataError as problem:
+        problem.file = None if file is None else str(file)
+        raise
+    # Pillow's readers raise whatever they stumble over in damaged bytes: SyntaxError, struct.error, KeyError...
+    except Exception as problem:
+        reason = str(problem).partition(" <_io")[0]   # not Pillow's address of our bytes
+        raise DataError(f"cannot be read, holds no readable image: {reason}", file=file, found=f"{len(data)} bytes",
+                        help="open it in a viewer; it may be cut short, or no image") from problem
+
+
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """The content of an image file. Raises DataError naming it."""
     try:
         return Path(path).read_bytes()
     except OSError as problem:
-        raise DataError(f"image cannot be read: {problem.strerror}", file=path,
-                        help="check root_folder and the path; a relative one starts at the current folder") from problem
+        reason = "it is not there" if isinstance(problem, FileNotFoundError) else problem.strerror
+        raise DataError(f"image cannot be read: {reason}", file=path,
+                        help="check the path and root_folder; relative ones start at the current folder") from problem
     except ValueError as problem:  # a path with a null character
         raise DataError("this is no path of an image", file=repr(path), help="correct the list") from problem
 
@@ -41,22 +66,8 @@ def decode_image(data: bytes, color: bool | None = None, file: str | os.PathLike
     the image: 1 for gray, 3 for colour, 4 (BGRA) where it has transparency. Transparency is otherwise
     dropped, an EXIF orientation not applied. Raises DataError for anything unreadable or cut short.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            most = Image.MAX_IMAGE_PIXELS
-            if most is not None and image.width * image.height > most:
-                raise DataError("claims too many pixels", found=f"{image.width} x {image.height}",
-                                expected=f"at most {most}", help="if it is yours, raise PIL.Image.MAX_IMAGE_PIXELS")
-            return _pixels(image, color)
-    except DataError as problem:
-        problem.file = None if file is None else str(file)
-        raise
-    # Pillow's readers raise whatever they stumble over in damaged bytes: SyntaxError, struct.error, KeyError...
-    except Exception as problem:
-        raise DataError(f"holds no readable image: {problem}", file=file, found=f"{len(data)} bytes",
-                        help="open it in a viewer; it may be cut short, or no image") from problem
+    with opened(data, file) as image:
+        return _pixels(image, color)
 
 
 def _pixels(image: Any, color: bool | None) -> np.ndarray:

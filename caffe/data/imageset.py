@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,23 +23,28 @@ from .lmdb_writer import LmdbWriter
 log = logging.getLogger("caffe")
 
 
-def read_list(path: str | os.PathLike[str]) -> list[tuple[str, int]]:
-    """The (image path, label) of each line `path label`; paths may hold spaces. Raises DataError naming the line."""
+def read_list(path: str | os.PathLike[str], label: Callable[[str], Any] = int,
+              form: str = "'path label' with an integer label") -> list[tuple[str, Any]]:
+    """The (image path, label) of each line `path label`; paths may hold spaces. Raises DataError naming the line.
+
+    `label` makes a label of the last word, or raises ValueError; `form` says in errors what a line is.
+    """
     try:
+        # file names are bytes: whatever is not UTF-8 finds its file all the same
         text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
     except (OSError, ValueError) as problem:
-        raise DataError(f"cannot read the list: {problem}", file=path, help="check the path") from problem
+        raise DataError(f"cannot read the list: {problem}", file=path,
+                        help="check the path; a relative one starts at the current folder") from problem
     entries = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
-        *image, label = line.rsplit(maxsplit=1)
+        *image, word = line.rsplit(maxsplit=1)
         try:
-            entries.append((image[0], int(label)))
+            entries.append((image[0], label(word)))
         except (IndexError, ValueError):
-            raise DataError("does not end in a label", file=path, line=number, found=repr(line),
-                            expected="'path label' with an integer label",
-                            help="append a label; 0 where there is none") from None
+            raise DataError(f"line {number} does not end in a label", file=path, line=number, found=repr(line),
+                            expected=form, help="append a label; 0 where there is none") from None
     if not entries:
         raise DataError("lists no images", file=path, help="write one 'path label' in each line")
     return entries
@@ -176,11 +182,8 @@ def compute_image_mean(database: str, backend: str = "lmdb") -> np.ndarray:
     count = 0
     log.info("Starting iteration")
     for value in islice(reader.records(0), len(reader)):
-        try:
+        with datum.record(count, database):
             image = datum.array(datum.parse(value))
-        except DataError as problem:
-            problem.message, problem.file = f"record {count}: {problem.message}", database
-            raise
         if total is None:
             total = np.zeros(image.shape)
         elif image.shape != total.shape:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import threading
 import weakref
@@ -12,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from ..errors import DataError
+from ..files import package
 
 Key = tuple[str, str, int]
 # What is open, and who reads it. A database is closed when its reader goes, in whatever thread that happens, so a
@@ -68,14 +68,6 @@ def _empty(source: str) -> DataError:
     return DataError("the database is empty", file=source, help="write it again")
 
 
-def _package(name: str, source: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as problem:
-        raise DataError(f"needs the package {name}, which is not installed", file=source,
-                        help=f"pip install {name}") from problem
-
-
 class Reader(ABC):
     """An open database of at least one record."""
 
@@ -101,7 +93,7 @@ class LmdbReader(Reader):
 
     @staticmethod
     def open(source: str) -> Any:
-        lmdb = _package("lmdb", source)
+        lmdb = package("lmdb", DataError, file=source)
         try:
             # no lock file: data sets lie on disks that are read-only, and nobody writes to them in training
             return lmdb.open(source, readonly=True, lock=False, create=False, max_dbs=0,
@@ -111,7 +103,7 @@ class LmdbReader(Reader):
                             help="give the folder that holds data.mdb, and copy it again") from problem
 
     def __init__(self, source: str, env: Any) -> None:
-        self._source, self._env, self._error = source, env, _package("lmdb", source).Error
+        self._source, self._env, self._error = source, env, package("lmdb", DataError).Error
         self._check_size()
         self._count = int(env.stat()["entries"])
         if not self._count:
@@ -153,7 +145,7 @@ class LevelDbReader(Reader):
 
     @staticmethod
     def open(source: str) -> Any:
-        plyvel = _package("plyvel", source)
+        plyvel = package("plyvel", DataError, file=source)
         try:
             return plyvel.DB(source, create_if_missing=False)
         except (plyvel.Error, OSError) as problem:
@@ -162,7 +154,7 @@ class LevelDbReader(Reader):
                                  "write an LMDB") from problem
 
     def __init__(self, source: str, db: Any) -> None:
-        self._source, self._db, self._error = source, db, _package("plyvel", source).Error
+        self._source, self._db, self._error = source, db, package("plyvel", DataError).Error
         with db.iterator(include_value=False) as keys:
             if next(keys, None) is None:
                 raise _empty(source)

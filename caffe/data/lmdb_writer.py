@@ -7,9 +7,9 @@ import shutil
 import uuid
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from ..errors import DataError
+from ..files import package
 
 _RECORDS, _BYTES = 1000, 64 << 20   # a transaction holds at most about so much
 
@@ -22,12 +22,7 @@ class LmdbWriter:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        try:
-            import lmdb
-        except ImportError as problem:
-            raise DataError("needs the package lmdb, which is not installed", file=folder,
-                            help="pip install 'caffe-lungo[lmdb]'") from problem
-        self._lmdb: Any = lmdb
+        lmdb = self._lmdb = package("lmdb", DataError, file=folder)
         self.folder = Path(folder)
         if self.folder.exists():
             raise DataError("there is something here already", file=folder,

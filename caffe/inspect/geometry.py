@@ -4,19 +4,16 @@ The per-layer rules are those of `caffe.coord_map`; here they are applied to a n
 """
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..coord_map import AxisMismatchException, Map, UndefinedMapException, compose, conv_params, coord_map, inverse
+from ..coord_map import AxisMismatchException, Map, UndefinedMapException, along, between, conv_params, coord_map, paths
 from ..errors import LayerError
 from ..net_spec import Function, Top
 from ..proto import proto_fields
-
-_START: Map = (None, 1, 0)
 
 # Types of Caffe's forks that move coordinates as one of Caffe's own types does.
 _LIKE = {"ConvolutionDepthwise": "Convolution", "DepthwiseConvolution": "Convolution", "BN": "BatchNorm",
@@ -93,32 +90,24 @@ class Graph:
 
     def paths(self, top: Top) -> dict[Top, list[Function]]:
         """The blobs that `top` comes from by mappable layers, nearest first, each with the layers up to `top`."""
-        found: dict[Top, list[Function]] = {top: []}
-        queue = deque([top])
-        while queue:
-            at = queue.popleft()
-            try:
-                with np.errstate(all="ignore"):
-                    _, scale, shift = coord_map(at.fn)
-            except (UndefinedMapException, LayerError, ValueError):   # ValueError: as many strides as kernels?
-                continue
-            if not (np.isfinite(scale).all() and np.isfinite(shift).all()):   # a stride of 0
-                continue
-            # the second bottom of a Crop only lends its size
-            for bottom in at.fn.inputs[:1] if at.fn.type_name == "Crop" else at.fn.inputs:
-                if bottom not in found:
-                    found[bottom] = [at.fn, *found[at]]
-                    queue.append(bottom)
-        return found
+        return paths(top, _usable_map)
 
     def steps(self, path: list[Function]) -> tuple[Step, ...]:
         """The maps along a path. Raises AxisMismatchException."""
-        total, steps = _START, []
-        for fn in path:
-            own = coord_map(fn)
-            total = compose(own, total)
-            steps.append(Step(self.layers[fn].name, self.layers[fn].type, own, total))
-        return tuple(steps)
+        return tuple(Step(self.layers[fn].name, self.layers[fn].type, coord_map(fn), along(path[: i + 1]))
+                     for i, fn in enumerate(path))
+
+
+def _usable_map(fn: Function) -> Map:
+    """A layer's map; UndefinedMapException also where its prototxt is wrong."""
+    try:
+        with np.errstate(all="ignore"):
+            axis, scale, shift = coord_map(fn)
+    except (LayerError, ValueError) as problem:   # ValueError: as many strides as kernels?
+        raise UndefinedMapException(str(problem)) from problem
+    if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
+        raise UndefinedMapException("a stride of 0")
+    return axis, scale, shift
 
 
 def _own_fields(layer: Any) -> dict[str, Any]:
@@ -143,10 +132,9 @@ def derive_crops(net: Any) -> list[CropDerivation]:
 def _derive(graph: Graph, index: int, layer: Any) -> CropDerivation:
     first, second = graph.bottoms[index]
     written = list(layer.crop_param.offset) or [0]
-    base = CropDerivation(layer.name, index, (layer.bottom[0], layer.bottom[1]), written)
 
     def failed(problem: str, **known: Any) -> CropDerivation:
-        return CropDerivation(base.layer, index, base.bottoms, written, problem=problem, **known)
+        return CropDerivation(layer.name, index, (layer.bottom[0], layer.bottom[1]), written, problem=problem, **known)
 
     ways = graph.paths(first)
     others = graph.paths(second)
@@ -155,9 +143,7 @@ def _derive(graph: Graph, index: int, layer: Any) -> CropDerivation:
         return failed("the two bottoms share no blob by layers that have a coordinate map")
     try:
         upper, reference = graph.steps(ways[blob]), graph.steps(others[blob])
-        to_first = upper[-1].total if upper else _START
-        to_second = reference[-1].total if reference else _START
-        axis, scale, shift = compose(to_second, inverse(to_first))
+        axis, scale, shift = between(ways[blob], others[blob])
     except AxisMismatchException as problem:
         return failed(problem.message)
     except ValueError:
@@ -176,7 +162,7 @@ def _derive(graph: Graph, index: int, layer: Any) -> CropDerivation:
         return failed("the offset would be fractional: change a kernel size or pad", **known)
     if (np.round(shift) > 0).any():
         return failed("the offset would be negative: bottom 0 begins inside bottom 1, pad more", **known)
-    return CropDerivation(base.layer, index, base.bottoms, written, **known)
+    return failed("", **known)
 
 
 @dataclass(frozen=True)
@@ -217,31 +203,28 @@ def _field(fn: Function, below: list[Field | None], sizes: list[tuple[int, ...]]
     if not known or below[0] is None:
         return None
     here, kind = known[0], fn.type_name
-    size = np.array(sizes[0] or (1,))
     t, f = np.array(here.stride), np.array(here.field)
-    params = fn.params.get("pooling_param", {})
-    if not sizes[0]:   # a vector sees what it saw; a layer with a window has no place there
-        size = np.ones(len(t))
+    # a vector sees what it saw; a layer with a window has no place there
+    size = np.array(sizes[0]) if sizes[0] else np.ones(len(t))
     if len(size) != len(t):
         return None
-    if kind == "InnerProduct" or (kind == "Pooling" and params.get("global_pooling", False)):
-        return Field(tuple((f + (size - 1) * t).tolist()), here.stride)
-    if kind == "LRN" and fn.params.get("lrn_param", {}).get("norm_region", 0) == 1:
-        reach = fn.params["lrn_param"].get("local_size", 5) - 1
-        return Field(tuple((f + reach * t).tolist()), here.stride)
-    if kind == "MVN":
-        return Field(tuple((f + (size - 1) * t).tolist()), here.stride)
-    try:
-        coord_map(fn)
-        if kind not in ("Convolution", "Pooling", "Im2col", "Deconvolution"):
+    lrn, steps = fn.params.get("lrn_param", {}), t
+    if kind in ("InnerProduct", "MVN") or fn.params.get("pooling_param", {}).get("global_pooling", False):
+        samples = size
+    elif kind == "LRN" and lrn.get("norm_region", 0) == 1:
+        samples = lrn.get("local_size", 5)
+    else:
+        try:
+            coord_map(fn)
             if kind == "Crop":
                 return here
-            return Field(tuple(np.max([k.field for k in known], axis=0).tolist()), here.stride)
-        axis, stride, extent, _ = conv_params(fn)
-    except (UndefinedMapException, LayerError):
-        return None
-    if axis != 1:
-        return None
-    if kind == "Deconvolution":
-        return Field(tuple((f + (np.ceil(extent / stride) - 1) * t).tolist()), tuple((t / stride).tolist()))
-    return Field(tuple((f + (extent - 1) * t).tolist()), tuple((t * stride).tolist()))
+            if kind not in ("Convolution", "Pooling", "Im2col", "Deconvolution"):
+                return Field(tuple(np.max([k.field for k in known], axis=0).tolist()), here.stride)
+            axis, stride, extent, _ = conv_params(fn)
+        except (UndefinedMapException, LayerError):
+            return None
+        if axis != 1:
+            return None
+        up = kind == "Deconvolution"
+        samples, steps = (np.ceil(extent / stride), t / stride) if up else (extent, t * stride)
+    return Field(tuple((f + (samples - 1) * t).tolist()), tuple(steps.tolist()))

@@ -97,7 +97,7 @@ class _Solver:
             yield self.find("max_iter", "no-max_iter", "max_iter is missing or 0", "`caffe train` ends at once")
         if p.momentum >= 1:
             yield self.find("momentum", "momentum", f"momentum is {p.momentum:g}", "updates grow without bound")
-        if p.snapshot and not any(re.match(r"\s*snapshot_prefix\b", row) for row in self.text):
+        if p.snapshot and not any(re.search(r"\bsnapshot_prefix\s*:", row.split("#")[0]) for row in self.text):
             yield self.find("snapshot", "no-snapshot_prefix", "snapshot without snapshot_prefix",
                             f"snapshots are named after the solver: {p.snapshot_prefix}")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..files import atomic_path, atomic_write
+from ..files import atomic_path, atomic_write, package
 
 Row = dict[str, float]
 
@@ -150,11 +150,9 @@ def plot_log(logs: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str
 
 
 def _draw(tables: dict[str, tuple[list[Row], list[Row]]], names: Sequence[str], x: str) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as problem:
-        raise DataError("plots need the package matplotlib", help="pip install 'caffe-lungo[tools]'") from problem
-    # not through pyplot, which keeps figures and may want a screen
+    package("matplotlib", DataError)
+    from matplotlib.figure import Figure  # not through pyplot, which keeps figures and may want a screen
+
     figure = Figure(figsize=(8, 3 * len(names)), layout="constrained")
     for axes, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
         for i, (log, pair) in enumerate(tables.items()):

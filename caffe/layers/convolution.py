@@ -41,10 +41,7 @@ class Window(FunctionLayer):
             return getattr(self.p, f"{stem}_h"), getattr(self.p, f"{stem}_w")
         if not values and default is not None:
             values = [default]
-        if len(values) not in (1, self.spatial):
-            self.fail(f"{field} must be given once, or once per spatial axis", found=f"{len(values)} times",
-                      expected=f"1 or {self.spatial}", help=f"correct the {field} lines")
-        return tuple(values * self.spatial if len(values) == 1 else values)
+        return tuple(self.once_or_each(field, values, self.spatial, "spatial axis"))
 
     def extent(self, i: int) -> int:
         """How far the dilated kernel reaches along spatial axis i."""
@@ -57,12 +54,9 @@ class Window(FunctionLayer):
                 self.wrong_shape(f"bottom {i} differs from bottom 0", found=shape, expected=shapes[0],
                                  help="bottoms that share weights must have one shape")
         if len(shapes[0]) != self.channel_axis + 1 + self.spatial or shapes[0][self.channel_axis] != channels:
-            self.wrong_shape(
-                "the bottom does not fit the kernel",
-                found=shapes[0],
-                expected=f"{channels} channels on axis {self.channel_axis} and {self.spatial} spatial axes",
-                help="give it a blob with the channels that the layer was made for",
-            )
+            self.wrong_shape("the bottom does not fit the kernel", found=shapes[0], expected=f"{channels} channels on "
+                             f"axis {self.channel_axis} and {self.spatial} spatial axes",
+                             help="give it a blob with the channels that the layer was made for")
 
 
 class _Filters(Window):
@@ -81,9 +75,7 @@ class _Filters(Window):
         n_top = len(self.layer_param.top)
         if n_top != len(shapes):
             self.fail("needs as many tops as bottoms", found=n_top, expected=len(shapes), help="correct its top: lines")
-        if self.num_output < 1 or self.p.group < 1:
-            self.fail("num_output and group must be positive",
-                      found=f"num_output {self.num_output}, group {self.p.group}", help="correct convolution_param")
+        self.positive("num_output", "group")
         for name, count in (("input channels", self.channels), ("num_output", self.num_output)):
             if count % self.p.group:
                 self.fail(f"{name} must be a multiple of group", found=count, expected=f"a multiple of {self.p.group}",
@@ -108,10 +100,7 @@ class _Filters(Window):
         self.check_bottoms(shapes, self.channels)
         lead, sizes = shapes[0][: self.channel_axis], shapes[0][self.channel_axis + 1 :]
         out = tuple(self.out_size(i, size) for i, size in enumerate(sizes))
-        if any(size < 1 for size in out):
-            self.wrong_shape("the output would be empty", found=f"input {sizes} makes {out}",
-                             expected=f"room for kernel {self.kernel} with pad {self.pad}",
-                             help="use a larger input, more pad or a smaller kernel")
+        self.not_empty(sizes, out, f"{self.kernel} with pad {self.pad}")
         return [(*lead, self.num_output, *out)] * len(shapes)
 
     def compute(self, *args: torch.Tensor) -> list[torch.Tensor]:

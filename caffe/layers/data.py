@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from .. import state
 from ..data import datum
 from ..data.lmdb_reader import Reader, open_database
-from ..errors import DataError
 from ..layer import register
 from ..proto import caffe_pb2
 from .prefetch import PrefetchingSource
@@ -35,14 +33,17 @@ class Data(PrefetchingSource):
         self._records: Iterator[bytes] = iter(())
         self._next: int | None = None   # the record that self._records gives next
         self.resumed()
-        example = datum.parse(next(self.reader.records(self._record_of(0))))
+        record = self._record_of(0)
+        with datum.record(record, self.p.source):
+            example = datum.parse(next(self.reader.records(record)))
+            pixels = datum.array(example, self.transformer.color)
         if not example.encoded and self.transformer.color is not None:
             logger.warning("layer '%s': force_color and force_gray are for encoded images only, these are not",
                            self.name)
         if self.p.force_encoded_color:
             logger.warning("layer '%s': data_param.force_encoded_color has no effect, as in Caffe 1.0; "
                            "transform_param's force_color has", self.name)
-        return self.transformer.shape(self._pixels(example, self._record_of(0)))
+        return self.transformer.shape(pixels)
 
     def randomized(self) -> bool:
         return bool(self.p.rand_skip)
@@ -56,14 +57,6 @@ class Data(PrefetchingSource):
         number += self._skip
         return number * state.solver_count() + state.solver_rank() if shared else number
 
-    def _pixels(self, message: Any, record: int) -> np.ndarray:
-        try:
-            return datum.array(message, self.transformer.color)
-        except DataError as problem:
-            problem.message = f"record {record}: {problem.message}"
-            problem.file = self.p.source
-            raise
-
     def load_item(self, number: int) -> tuple[np.ndarray, float]:
         record = self._record_of(number)
         if self._next is None or not 0 <= record - self._next < state.solver_count():
@@ -72,7 +65,9 @@ class Data(PrefetchingSource):
             next(self._records)
             self._next += 1
         at, self._next = self._next, None   # in case of an error
-        message = datum.parse(next(self._records))
-        image = self.transformed(self._pixels(message, record), number)
+        with datum.record(record, self.p.source):
+            message = datum.parse(next(self._records))
+            pixels = datum.array(message, self.transformer.color)
+        image = self.transformed(pixels, number)
         self._next = at + 1
         return image, message.label

@@ -12,19 +12,11 @@ import torch
 from .. import state
 from ..blob import Blob
 from ..data import hdf5_reader
-from ..errors import DataError
+from ..errors import DataError, LayerError
+from ..files import package
 from ..function import FunctionLayer
-from ..layer import Layer, register
+from ..layer import register
 from .sources import Source
-
-
-def h5py_for(layer: Layer) -> Any:
-    """The h5py module; LayerError that says how to get it where it is missing."""
-    try:
-        import h5py
-    except ImportError:
-        layer.fail("needs h5py, which is not installed", help="pip install h5py")
-    return h5py
 
 
 @register("HDF5Data")
@@ -37,11 +29,9 @@ class HDF5Data(Source):
     """
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        self.h5py = h5py_for(self)
         if self.layer_param.HasField("transform_param"):
             self.fail("does not transform data", help="remove transform_param, or transform before writing the files")
-        if self.p.batch_size < 1:
-            self.fail("batch_size must be positive", found=self.p.batch_size, help="correct hdf5_data_param")
+        self.positive("batch_size")
         try:
             self.files = Path(self.p.source).read_text(encoding="utf-8").split()
         except (OSError, ValueError) as e:   # not there, not UTF-8, or no path at all
@@ -56,15 +46,8 @@ class HDF5Data(Source):
             blob.reshape(self.p.batch_size, *array.shape[1:])
 
     def _no_data(self, file: str, found: object, expected: str) -> NoReturn:
-        raise DataError(
-            "HDF5Data: cannot read",
-            file=file,
-            layer=self.name,
-            found=found,
-            expected=expected,
-            help="correct hdf5_data_param's source and the paths listed in it (relative to the current "
-            "folder)",
-        )
+        self.fail("cannot read", file=file, found=found, expected=expected, error=DataError,
+                  help="correct hdf5_data_param's source and the paths listed in it (relative to the current folder)")
 
     def _order(self, n: int) -> list[int]:
         return torch.randperm(n, generator=state.generator()).tolist() if self.p.shuffle else list(range(n))
@@ -72,15 +55,11 @@ class HDF5Data(Source):
     def _load(self) -> None:
         name = self.files[self._file_order[self._file]]
         arrays = []
-        try:
-            with hdf5_reader.reading(name, DataError) as f:
-                for top in self.layer_param.top:
-                    if top not in f:
-                        self._no_data(name, f"datasets {', '.join(f)}", f"a dataset '{top}', as the top is named")
-                    arrays.append(hdf5_reader.array(f, top, DataError).astype(np.float32, copy=False))
-        except DataError as e:
-            e.layer = e.layer or self.name
-            raise
+        with self.named(), hdf5_reader.reading(name, DataError) as f:
+            for top in self.layer_param.top:
+                if top not in f:
+                    self._no_data(name, f"datasets {', '.join(f)}", f"a dataset '{top}', as the top is named")
+                arrays.append(hdf5_reader.array(f, top, DataError).astype(np.float32, copy=False))
         rows = {a.shape[:1] for a in arrays}
         if len(rows) != 1 or rows & {(), (0,)}:
             self._no_data(name, f"datasets of shapes {', '.join(str(a.shape) for a in arrays)}",
@@ -119,15 +98,10 @@ class HDF5Data(Source):
                 for batch, array in zip(rows, self._arrays, strict=True):
                     batch.append(array[self._row_order[self._row]])
             self._advance()
-        for blob, batch in zip(top, rows, strict=True):
-            try:
-                value = np.stack(batch)
-            except ValueError:
-                self._no_data(self.p.source, f"rows of shapes {sorted({a.shape for a in batch})}", "one shape")
-            if blob.shape != value.shape:
-                blob.reshape(*value.shape)
-            blob.put(torch.from_numpy(value))
-            blob.held_by_graph = False
+        for batch in rows:
+            if len(shapes := {row.shape for row in batch}) > 1:
+                self._no_data(self.p.source, f"rows of shapes {sorted(shapes)}", "one shape")
+        self.give(top, map(np.stack, rows))
 
 
 @register("HDF5Output")
@@ -142,15 +116,15 @@ class HDF5Output(FunctionLayer):
     differentiable = False
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        self.h5py = h5py_for(self)
+        self.h5py = package("h5py", LayerError, file=self.defined_at or None, layer=self.name)
         self._open("w").close()
 
     def _open(self, mode: str) -> Any:
         try:
             return self.h5py.File(self.p.file_name, mode)
         except OSError as e:
-            raise DataError("HDF5Output: cannot write", file=self.p.file_name or None, layer=self.name, found=e,
-                            help="correct hdf5_output_param's file_name") from e
+            self.fail("cannot write", file=self.p.file_name, found=e, error=DataError,
+                      help="correct hdf5_output_param's file_name")
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         if bottom[0].shape[:1] != bottom[1].shape[:1] or max(len(b.shape) for b in bottom) > 4:

@@ -34,9 +34,7 @@ class Im2col(Window):
         self.check_bottoms(shapes, self.channels)
         lead, sizes = shapes[0][: self.channel_axis], shapes[0][self.channel_axis + 1 :]
         out = tuple((n + 2 * self.pad[i] - self.extent(i)) // self.stride[i] + 1 for i, n in enumerate(sizes))
-        if min(out) < 1:
-            self.wrong_shape("the output would be empty", found=f"input {sizes} makes {out}",
-                             expected=f"room for kernel {self.kernel}", help="use a larger input or more pad")
+        self.not_empty(sizes, out, f"{self.kernel} with pad {self.pad}")
         return [(*lead, self.channels * math.prod(self.kernel), *out)]
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import state
 from ..data.images import read_image
+from ..data.imageset import read_list
 from ..layer import register
 from .prefetch import PrefetchingSource
 
@@ -39,7 +39,8 @@ class ImageData(PrefetchingSource):
         self.size = (p.new_height, p.new_width) if p.new_height else None
         if state.solver_count() > 1 and self.phase == 0 and not self.randomized():
             logger.warning("layer '%s': every process reads the same images: set shuffle or rand_skip", self.name)
-        self.lines = self._read_list()
+        logger.info("Opening file %s", p.source)
+        self.lines = read_list(p.source, self.label, self.line_form)
         logger.info("A total of %d images.", len(self.lines))
         self.resumed()
         if self._skip >= len(self.lines):
@@ -54,31 +55,9 @@ class ImageData(PrefetchingSource):
         self._skip = self.skipped(self.p.rand_skip)
         self._round, self._order = -1, np.empty(0, np.int64)
 
-    def _read_list(self) -> list[tuple[str, Any]]:
-        logger.info("Opening file %s", self.p.source)
-        try:
-            # file names are bytes: whatever is not UTF-8 finds its file all the same
-            text = Path(self.p.source).read_text(encoding="utf-8", errors="surrogateescape")
-        except (OSError, ValueError) as problem:
-            raise self.bad_data(f"cannot read the list: {problem}",
-                                help="correct the layer's source") from problem
-        lines = []
-        for i, line in enumerate(text.splitlines(), 1):
-            if not line.strip():
-                continue
-            *path, word = line.rsplit(maxsplit=1)
-            label = self.label(word)
-            if not path or label is None:
-                raise self.bad_data(f"line {i} does not end in a label", found=repr(line), expected=self.line_form,
-                                    help="append it (label 0 where there is none)")
-            lines.append((path[0], label))
-        if not lines:
-            raise self.bad_data("lists no images", help="write one 'path label' in each line")
-        return lines
-
     def label(self, word: str) -> Any:
-        """What the last word of a line means, None for nothing."""
-        return int(word) if word.lstrip("+-").isdecimal() else None
+        """What the last word of a line means; ValueError for nothing."""
+        return int(word)
 
     def _line(self, number: int) -> tuple[str, Any]:
         """(path, label) of item `number`."""

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 
 from ..blob import Blob
-from ..errors import DataError
 from ..function import FunctionLayer, Shape
 from ..layer import register
 
@@ -23,9 +22,8 @@ class InnerProduct(FunctionLayer):
     def configure(self, *shapes: Shape) -> None:
         self.start = self.axis(self.p.axis, shapes[0])
         self.inputs = math.prod(shapes[0][self.start :])
+        self.positive("num_output")
         n = self.p.num_output
-        if n < 1:
-            self.fail("num_output must be positive", found=n, help="correct inner_product_param")
         self.add_param((self.inputs, n) if self.p.transpose else (n, self.inputs), self.p.weight_filler)
         if self.p.bias_term:
             self.add_param((n,), self.p.bias_filler)
@@ -53,9 +51,7 @@ class Embed(FunctionLayer):
 
     def configure(self, *shapes: Shape) -> None:
         p = self.p
-        if p.num_output < 1 or p.input_dim < 1:
-            self.fail("num_output and input_dim must be positive",
-                      found=f"num_output {p.num_output}, input_dim {p.input_dim}", help="correct embed_param")
+        self.positive("num_output", "input_dim")
         self.add_param((p.input_dim, p.num_output), p.weight_filler)
         if p.bias_term:
             self.add_param((p.num_output,), p.bias_filler)
@@ -64,11 +60,7 @@ class Embed(FunctionLayer):
         return [(*shapes[0], self.p.num_output)]
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        index = bottom[0].tensor().long()
-        if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < self.p.input_dim:
-            raise DataError("Embed: an index is out of range", file=self.defined_at or None, layer=self.name,
-                            found=f"{int(index.min())} to {int(index.max())}", expected=f"0 to {self.p.input_dim - 1}",
-                            help="correct the data, or raise input_dim")
+        self.in_range(bottom[0].tensor().long(), self.p.input_dim, "correct the data, or raise input_dim")
         super().forward(bottom, top)
 
     def compute(self, x: torch.Tensor, weight: torch.Tensor, *bias: torch.Tensor) -> torch.Tensor:

@@ -53,17 +53,18 @@ class LossLayer(FunctionLayer):
             self.wrong_shape("data and label have different first axes", found=f"{shapes[0]} and {shapes[1]}",
                              expected="one batch size", help="correct the shapes of the two bottoms")
 
-    def check_label_count(self, x: Shape, label: Shape, axis: int) -> None:
-        """One label for every position that is left when the class axis is taken out."""
-        expected = (*x[:axis], *x[axis + 1 :])
-        if math.prod(label) != math.prod(expected):
-            self.wrong_shape("needs one label per prediction", found=f"predictions {x}, labels {label}",
-                             expected=f"labels of {math.prod(expected)} elements, such as {expected}",
-                             help=f"give integer labels below {x[axis]}, not one-hot vectors")
-
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         self.check_batch(*shapes)
         return [()]
+
+
+def check_label_count(layer: FunctionLayer, x: Shape, label: Shape, axis: int) -> None:
+    """One label for every position that is left when the class axis is taken out."""
+    expected = (*x[:axis], *x[axis + 1 :])
+    if math.prod(label) != math.prod(expected):
+        layer.wrong_shape("needs one label per prediction", found=f"predictions {x}, labels {label}",
+                          expected=f"labels of {math.prod(expected)} elements, such as {expected}",
+                          help=f"give integer labels below {x[axis]}, not one-hot vectors")
 
 
 def check_labels(layer: Layer, label: torch.Tensor, classes: int, ignore: int | None,

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from ..blob import Blob
-from ..errors import DataError
+from ..errors import CaffeError, DataError
 from ..function import Shape
 from ..layer import register
-from .loss import LossLayer, check_labels
+from ..proto.blobs import read_blob
+from .loss import LossLayer, check_label_count, check_labels
 
 _LOG_THRESHOLD = 1e-20
 _L2 = 2
@@ -76,13 +75,7 @@ class ContrastiveLoss(LossLayer):
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         self.check_batch(*shapes)
         a, b, similar = shapes
-        if (
-            a[:2] != b[:2]
-            or len(a) < 2
-            or math.prod(a[2:]) != 1
-            or math.prod(b[2:]) != 1
-            or max(map(len, (a, b))) > 4
-        ):
+        if a[:2] != b[:2] or not all(2 <= len(s) <= 4 and math.prod(s[2:]) == 1 for s in (a, b)):
             self.wrong_shape("needs two blobs of vectors", found=f"{a} and {b}", expected="(num, channels), twice",
                              help="flatten them")
         if math.prod(similar) != a[0] or similar[0] != a[0]:
@@ -120,26 +113,21 @@ class InfogainLoss(LossLayer):
         self.matrix = torch.empty(0) if len(shapes) > 2 else self._read_matrix(self.p.source)
 
     def _read_matrix(self, source: str) -> torch.Tensor:
-        from ..proto import caffe_pb2
-
-        found: Any = None
+        found = None
         if source:
             try:
-                proto = caffe_pb2.BlobProto.FromString(Path(source).read_bytes())
-                return torch.tensor(list(proto.data) or list(proto.double_data), dtype=torch.float32)
-            except OSError as e:
-                found = e.strerror
-            except Exception as e:  # protobuf's DecodeError, whose class differs between its implementations
-                found = e
-        raise DataError("InfogainLoss: needs a matrix H", file=source or self.defined_at or None, layer=self.name,
-                        found=found, expected="a third bottom, or a binaryproto file with a BlobProto",
-                        help='infogain_loss_param { source: "H.binaryproto" }, or give H as a bottom')
+                return torch.tensor(read_blob(source))
+            except CaffeError as problem:
+                found = problem.message
+        self.fail("needs a matrix H", file=source, found=found, error=DataError,
+                  expected="a third bottom, or a binaryproto file with a BlobProto",
+                  help='infogain_loss_param { source: "H.binaryproto" }, or give H as a bottom')
 
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         self.check_batch(*shapes[:2])
         x = shapes[0]
         self.at = self.axis(self.p.axis, x)
-        self.check_label_count(x, shapes[1], self.at)
+        check_label_count(self, x, shapes[1], self.at)
         count = math.prod(shapes[2]) if len(shapes) > 2 else self.matrix.numel()
         if count != x[self.at] ** 2:
             self.wrong_shape("H must be classes x classes", found=f"{count} elements",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -144,12 +143,8 @@ class PReLU(FunctionLayer):
     saves_output = False
 
     def configure(self, *shapes: Shape) -> None:
-        self.add_param(() if self.p.channel_shared else shapes[0][1:2], self._filler())
-
-    def _filler(self) -> Any:
-        from ..proto import caffe_pb2
-
-        return (self.p.filler if self.p.HasField("filler") else caffe_pb2.FillerParameter(type="constant", value=0.25))
+        self.add_param(() if self.p.channel_shared else shapes[0][1:2],
+                       self.p.filler if self.p.HasField("filler") else 0.25)
 
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         if not 2 <= len(shapes[0]) <= 4:

@@ -58,9 +58,7 @@ class LRN(FunctionLayer):
                       help="correct lrn_param")
 
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
-        if len(shapes[0]) != 4:
-            self.wrong_shape("the bottom must have four axes", found=shapes[0],
-                             expected="(num, channels, height, width)", help="reshape it")
+        self.plane(shapes[0])
         return shapes
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:

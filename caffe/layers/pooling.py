@@ -26,6 +26,12 @@ def pooled_size(size: int, kernel: int, stride: int, pad: int, ceil: bool = True
     return out
 
 
+def windows(size: Pair, kernel: Pair, stride: Pair, pad: Pair, ceil: bool) -> Pair:
+    """How many windows along each axis."""
+    h, w = (pooled_size(*args, ceil=ceil) for args in zip(size, kernel, stride, pad, strict=True))
+    return h, w
+
+
 def torch_does(size: Pair, out: Pair, kernel: Pair, stride: Pair, pad: Pair, ceil: bool) -> bool:
     """Whether torch's own pooling, with ceil_mode as given, makes these windows."""
     for n, o, k, s, p in zip(size, out, kernel, stride, pad, strict=True):
@@ -51,8 +57,8 @@ def pad_to_windows(x: torch.Tensor, out: Pair, kernel: Pair, stride: Pair, pad: 
 def windows_out(x: torch.Tensor, kernel: Pair, stride: Pair, pad: Pair, ceil: bool) -> tuple[Pair, bool]:
     """How many windows along each axis, and whether torch's pooling makes the same ones."""
     size = (x.shape[2], x.shape[3])
-    h, w = (pooled_size(*args, ceil=ceil) for args in zip(size, kernel, stride, pad, strict=True))
-    return (h, w), torch_does(size, (h, w), kernel, stride, pad, ceil)
+    out = windows(size, kernel, stride, pad, ceil)
+    return out, torch_does(size, out, kernel, stride, pad, ceil)
 
 
 def max_pool(x: torch.Tensor, kernel: Pair, stride: Pair, pad: Pair, ceil: bool = True) -> torch.Tensor:
@@ -154,21 +160,10 @@ class Pooling(FunctionLayer):
     def _kernel(self, size: Pair) -> Pair:
         return size if self.p.global_pooling else self.fixed
 
-    def _out(self, size: Pair) -> Pair:
-        h, w = (
-            pooled_size(*args, ceil=self.ceil)
-            for args in zip(size, self._kernel(size), self.stride, self.pad, strict=True)
-        )
-        return h, w
-
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
-        if len(shapes[0]) != 4:
-            self.wrong_shape("the bottom must have four axes", found=shapes[0],
-                             expected="(num, channels, height, width)", help="reshape it")
-        out = self._out(shapes[0][2:])
-        if min(out) < 1:
-            self.wrong_shape("the output would be empty", found=f"input {shapes[0][2:]} makes {out}",
-                             expected=f"room for kernel {self.fixed}", help="use a larger input or a smaller kernel")
+        size = self.plane(shapes[0])
+        out = windows(size, self._kernel(size), self.stride, self.pad, self.ceil)
+        self.not_empty(size, out, self.fixed)
         return [(*shapes[0][:2], *out)] * len(self.layer_param.top)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor | Sequence[torch.Tensor]:

@@ -6,8 +6,7 @@ import logging
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,8 +80,7 @@ class PrefetchingSource(Source):
     legacy_fields: tuple[str, ...] = ("scale", "mean_file", "crop_size", "mirror")
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        if self.p.batch_size < 1:
-            self.fail("batch_size must be positive", found=self.p.batch_size, help="give batch_size")
+        self.positive("batch_size")
         for field in self.legacy_fields:
             if self.p.HasField(field):
                 logger.warning("layer '%s': %s of the old format has no effect here, transform_param's has",
@@ -93,7 +91,7 @@ class PrefetchingSource(Source):
         self._ahead: Ahead | None = None
         if self.transformer.random or self.randomized():
             self.seed = int(torch.randint(1 << 62, (), generator=state.generator()))
-        with self._named():
+        with self.named():
             shape = self.open()
         top[0].reshape(self.p.batch_size, *shape)
         for labels in top[1:]:
@@ -134,29 +132,19 @@ class PrefetchingSource(Source):
         """A DataError of this layer, to be raised."""
         return DataError(message, file=file or self.p.source, layer=self.name, **details)
 
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Context in which a DataError gets this layer's name if it has none."""
-        try:
-            yield
-        except DataError as problem:
-            problem.layer = problem.layer or self.name
-            raise
-
     # ------------------------------------------------------------------ batches
     def _load(self, position: int) -> Batch:
         images = np.empty(0, np.float32)
         labels: list[float | np.ndarray] = []
-        with self._named():
+        with self.named():
             for i in range(self.p.batch_size):
                 image, label = self.load_item(position + i)
                 if i == 0:
                     images = np.empty((self.p.batch_size, *image.shape), np.float32)
                 elif image.shape != images.shape[1:]:
-                    raise self.bad_data(
-                        "images of one batch differ in shape", found=image.shape, expected=images.shape[1:],
-                        help="set crop_size, or new_height and new_width where there are such, or batch_size: 1",
-                    )
+                    raise self.bad_data("images of one batch differ in shape", found=image.shape,
+                                        expected=images.shape[1:], help="set crop_size, or new_height and new_width "
+                                                                        "where there are such, or batch_size: 1")
                 images[i] = image
                 labels.append(label)
         return [images, np.array(labels, np.float32)]
@@ -171,11 +159,7 @@ class PrefetchingSource(Source):
             self._stop_loading()   # asked again, it tries again
             raise
         self.position += self.p.batch_size
-        for blob, value in zip(top, batch, strict=False):
-            if blob.shape != value.shape:
-                blob.reshape(*value.shape)
-            blob.put(torch.from_numpy(value))
-            blob.held_by_graph = False
+        self.give(top, batch)
 
     def _stop_loading(self) -> None:
         if self._ahead is not None:

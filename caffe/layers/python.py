@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from ..blob import Blob
-from ..errors import CaffeError, PythonLayerError
+from ..errors import CaffeError, PythonLayerError, nearest
 from ..layer import Layer, register
 
 
@@ -33,18 +33,14 @@ class PythonLayer(Layer):
         finder = cls(layer_param)
         finder.defined_at = where
         user = finder.find_class(spec.module, spec.layer)
-        guarded = type(
-            user.__name__, (Guarded, user), {"__module__": user.__module__, "__doc__": user.__doc__}
-        )
+        guarded = type(user.__name__, (Guarded, user), {"__module__": user.__module__, "__doc__": user.__doc__})
         try:
             layer = guarded(layer_param)
         except Exception as e:
-            finder.fail_with(e, f"{spec.module}.{spec.layer}: __init__")
+            wrap(finder, e, f"{spec.module}.{spec.layer}: __init__")
         if not hasattr(layer, "layer_param"):
-            finder.fail(
-                f"class {spec.layer} has its own __init__ that does not call super().__init__(layer_param)",
-                help="do the work in setup instead of __init__",
-            )
+            finder.fail(f"class {spec.layer} has its own __init__ that does not call super().__init__(layer_param)",
+                        help="do the work in setup instead of __init__")
         layer.defined_at = where
         layer.param_str = spec.param_str
         layer.name = layer_param.name
@@ -54,29 +50,20 @@ class PythonLayer(Layer):
     def find_class(self, module_name: str, class_name: str) -> type[Layer]:
         """Import the module and return its class. LayerError when there is none or it is not allowed."""
         if not module_name or not class_name:
-            self.fail(
-                "needs module and layer",
-                found=f"module '{module_name}', layer '{class_name}'",
-                help='python_param { module: "my_module" layer: "MyLayer" }',
-            )
+            self.fail("needs module and layer", found=f"module '{module_name}', layer '{class_name}'",
+                      help='python_param { module: "my_module" layer: "MyLayer" }')
         self._check_allowed(module_name)
         module = self._import(module_name)
         found = getattr(module, class_name, None)
         if found is None:
             classes = [n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, Layer)]
-            near = difflib.get_close_matches(class_name, classes, 3, cutoff=0.4) or classes
-            self.fail(
-                f"module '{module_name}' has no class '{class_name}'",
-                found=getattr(module, "__file__", None),
-                expected=f"perhaps {' or '.join(near)}" if near else "a subclass of caffe.Layer in it",
-                help="correct python_param's layer",
-            )
+            near = nearest(class_name, classes) or classes
+            self.fail(f"module '{module_name}' has no class '{class_name}'", found=getattr(module, "__file__", None),
+                      expected=f"perhaps {' or '.join(near)}" if near else "a subclass of caffe.Layer in it",
+                      help="correct python_param's layer")
         if not (isinstance(found, type) and issubclass(found, Layer)):
-            self.fail(
-                f"{module_name}.{class_name} is no subclass of caffe.Layer",
-                found=found,
-                help=f"class {class_name}(caffe.Layer): ...",
-            )
+            self.fail(f"{module_name}.{class_name} is no subclass of caffe.Layer", found=found,
+                      help=f"class {class_name}(caffe.Layer): ...")
         return found
 
     def _check_allowed(self, module_name: str) -> None:
@@ -85,23 +72,16 @@ class PythonLayer(Layer):
             return
         allowed = [] if rule == "none" else [entry.strip() for entry in rule.split(",")]
         if not any(module_name == entry or module_name.startswith(f"{entry}.") for entry in allowed if entry):
-            self.fail(
-                f"module '{module_name}' is not allowed",
-                expected=f"CAFFE_PYTHON_LAYERS={rule}",
-                help="this net wants to run Python code; if you trust it, add the module to the environment "
-                "variable CAFFE_PYTHON_LAYERS (or the flag -python_layers)",
-            )
+            self.fail(f"module '{module_name}' is not allowed", expected=f"CAFFE_PYTHON_LAYERS={rule}",
+                      help="this net wants to run Python code; if you trust it, add the module to the environment "
+                           "variable CAFFE_PYTHON_LAYERS (or the flag -python_layers)")
 
     def _import(self, name: str) -> ModuleType:
         """Import from sys.path, else from the current folder, else from the prototxt's folder.
 
         A folder that had the module stays at the end of sys.path: the layer may import from it later.
         """
-        file = (
-            self.defined_at.rpartition(":")[0]
-            if self.defined_at.rpartition(":")[2].isdigit()
-            else self.defined_at
-        )
+        file = re.sub(r":\d+$", "", self.defined_at)
         folders = [os.getcwd()] + ([str(Path(file).resolve().parent)] if file else [])
         for folder in [None, *(f for f in dict.fromkeys(folders) if f not in sys.path)]:
             if folder:
@@ -114,21 +94,15 @@ class PythonLayer(Layer):
                     sys.path.remove(folder)
                 if not e.name or not f"{name}.".startswith(f"{e.name}."):
                     # the module is there, one that it needs is not
-                    self.fail_with(e, f"importing module '{name}'")
+                    wrap(self, e, f"importing module '{name}'")
             except Exception as e:
-                self.fail_with(e, f"importing module '{name}'")
+                wrap(self, e, f"importing module '{name}'")
         tried = dict.fromkeys([p or os.getcwd() for p in sys.path] + folders)
-        self.fail(
-            f"there is no module '{name}'",
-            found="none in " + ", ".join(tried),
-            help="put the module beside the prototxt, into the current folder, or on PYTHONPATH",
-        )
-
-    def fail_with(self, error: Exception, what: str) -> NoReturn:
-        wrap(self, error, what, ())
+        self.fail(f"there is no module '{name}'", found="none in " + ", ".join(tried),
+                  help="put the module beside the prototxt, into the current folder, or on PYTHONPATH")
 
 
-def wrap(layer: Layer, error: Exception, what: str, blobs: Sequence[Blob]) -> NoReturn:
+def wrap(layer: Layer, error: Exception, what: str, blobs: Sequence[Blob] = ()) -> NoReturn:
     """Raise an exception of the user's code: ours with a note that names the layer, else PythonLayerError."""
     where = f"{layer.defined_at}: " if layer.defined_at else ""
     if isinstance(error, CaffeError):
@@ -138,10 +112,8 @@ def wrap(layer: Layer, error: Exception, what: str, blobs: Sequence[Blob]) -> No
     last = traceback.extract_tb(error.__traceback__)[-1:]
     at = f" at {last[0].filename}:{last[0].lineno}" if last else ""
     raise PythonLayerError(
-        f"{what} raised {type(error).__name__}: {error}{at}",
-        file=layer.defined_at or None,
-        layer=layer.layer_param.name,
-        found=", ".join(f"{b.name} {b.shape}" for b in blobs) or None,
+        f"{what} raised {type(error).__name__}: {error}{at}", file=layer.defined_at or None,
+        layer=layer.layer_param.name, found=", ".join(f"{b.name} {b.shape}" for b in blobs) or None,
         help="correct the code; `__cause__` has the whole traceback, the command shows it with CAFFE_TRACEBACK=1",
     ) from error
 
@@ -156,12 +128,8 @@ class Guarded(Layer):
             getattr(super(), step)(*args)
         except Exception as e:
             spec = self.layer_param.python_param
-            wrap(
-                self,
-                e,
-                f"{spec.module}.{spec.layer}: {step}",
-                [b for group in args for b in group if isinstance(b, Blob)],
-            )
+            wrap(self, e, f"{spec.module}.{spec.layer}: {step}",
+                 [b for group in args for b in group if isinstance(b, Blob)])
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self._step("setup", bottom, top)

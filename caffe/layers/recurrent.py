@@ -13,6 +13,8 @@ from ..blob import Blob
 from ..function import FunctionLayer, Shape
 from ..layer import register
 
+Tensors = Sequence[torch.Tensor]
+
 
 def lstm_unit(c: torch.Tensor, gates: torch.Tensor, cont: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """One step: gates (..., 4 d) are i, f, o, g before their nonlinearities; returns c and h (..., d)."""
@@ -53,6 +55,7 @@ class _Recurrent(FunctionLayer):
     """
 
     n_state = 1
+    gates = 1
 
     def __init__(self, layer_param: Any) -> None:
         super().__init__(layer_param)
@@ -68,18 +71,19 @@ class _Recurrent(FunctionLayer):
 
     def configure(self, *shapes: Shape) -> None:
         self._check(*shapes)
+        self.positive("num_output")
         self.steps, self.hidden = shapes[0][0], self.p.num_output
-        if self.hidden < 1:
-            self.fail("num_output must be positive", found=self.hidden, help="correct recurrent_param")
-        static = math.prod(shapes[2][1:]) if self.static else None
-        for shape in self.param_shapes(math.prod(shapes[0][2:]), static):
+        rows = self.gates * self.hidden
+        static = [(rows, math.prod(shapes[2][1:]))] if self.static else []
+        for shape in [(rows, math.prod(shapes[0][2:])), (rows,), *static, *self.state_params(self.hidden)]:
             self.add_param(shape, self.p.weight_filler if len(shape) > 1 else self.p.bias_filler)
 
-    def param_shapes(self, inputs: int, static: int | None) -> list[Shape]:
+    def state_params(self, d: int) -> list[Shape]:
+        """The shapes of the parameters behind those that the inputs meet, for a hidden state of d numbers."""
         raise NotImplementedError
 
-    def unroll(self, x: torch.Tensor, cont: torch.Tensor, state: Sequence[torch.Tensor],
-               params: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def unroll(self, x: torch.Tensor, cont: torch.Tensor, state: Tensors,
+               params: Tensors) -> tuple[torch.Tensor, Tensors]:
         raise NotImplementedError
 
     def _check(self, *shapes: Shape) -> None:
@@ -143,13 +147,13 @@ class LSTM(_Recurrent):
     """
 
     n_state = 2
+    gates = 4
 
-    def param_shapes(self, inputs: int, static: int | None) -> list[Shape]:
-        d = self.hidden
-        return [(4 * d, inputs), (4 * d,), *([(4 * d, static)] if static is not None else []), (4 * d, d)]
+    def state_params(self, d: int) -> list[Shape]:
+        return [(4 * d, d)]
 
-    def unroll(self, x: torch.Tensor, cont: torch.Tensor, state: Sequence[torch.Tensor],
-               params: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def unroll(self, x: torch.Tensor, cont: torch.Tensor, state: Tensors,
+               params: Tensors) -> tuple[torch.Tensor, Tensors]:
         (h, c), tops = state, []
         for t in range(len(x)):
             gates = F.linear(h * cont[t : t + 1], params[0]) + x[t : t + 1]
@@ -165,12 +169,11 @@ class RNN(_Recurrent):
     Parameters W_xh, b_h, (W_xh_static,) W_hh, W_ho, b_o.
     """
 
-    def param_shapes(self, inputs: int, static: int | None) -> list[Shape]:
-        d = self.hidden
-        return [(d, inputs), (d,), *([(d, static)] if static is not None else []), (d, d), (d, d), (d,)]
+    def state_params(self, d: int) -> list[Shape]:
+        return [(d, d), (d, d), (d,)]
 
-    def unroll(self, x: torch.Tensor, cont: torch.Tensor, state: Sequence[torch.Tensor],
-               params: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def unroll(self, x: torch.Tensor, cont: torch.Tensor, state: Tensors,
+               params: Tensors) -> tuple[torch.Tensor, Tensors]:
         h, tops = state[0], []
         for t in range(len(x)):
             h = torch.tanh(F.linear(h * cont[t : t + 1], params[0]) + x[t : t + 1])

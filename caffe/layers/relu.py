@@ -52,7 +52,7 @@ class ReLU(InPlace):
             y = F.relu_(x) if slope == 0 else F.leaky_relu_(x, slope)
         else:
             x = bottom[0].tensor()
-            y = F.relu(x) if slope == 0 else F.leaky_relu(x, slope)
+            y = self.compute(x)
             top[0].put(y)
             top[0].held_by_graph = False
         self.kept = y if self.records_graph else None
@@ -81,6 +81,8 @@ class Dropout(InPlace):
     In testing y = x, unless SegNet's sample_weights_test asks for samples there too.
     """
 
+    saves_output = False
+
     def configure(self, *shapes: Shape) -> None:
         if not 0 <= self.p.dropout_ratio < 1:
             self.fail("dropout_ratio must be a probability below 1", found=self.p.dropout_ratio,
@@ -93,9 +95,7 @@ class Dropout(InPlace):
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         if not self.draws:
-            if bottom[0] is not top[0]:
-                top[0].put(bottom[0].tensor().clone())
-                top[0].held_by_graph = False
+            super().forward(bottom, top)
             return
         x = bottom[0].tensor()
         mask = torch.empty(x.shape, dtype=torch.bool, device=x.device)
@@ -107,16 +107,14 @@ class Dropout(InPlace):
             top[0].held_by_graph = False
 
     def backward(self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
-        if not propagate_down[0]:
-            return
-        in_place = bottom[0] is top[0]
         if not self.draws:
-            if not in_place:
-                bottom[0].put_diff(top[0].diff_tensor().clone())
+            super().backward(top, propagate_down, bottom)
+            return
+        if not propagate_down[0]:
             return
         if self.kept is None:
             self.fail("backward before forward: there is no mask yet", help="run forward first")
-        if in_place:
+        if bottom[0] is top[0]:
             top[0].diff_tensor(write=True).mul_(self.kept).mul_(self.scale)
         else:
             bottom[0].put_diff((top[0].diff_tensor() * self.kept).mul_(self.scale))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -53,19 +52,9 @@ class Scale(_Broadcast):
 
     def configure(self, *shapes: Shape) -> None:
         if len(shapes) == 1:
-            self.add_param(self.operand_shape(shapes[0]), self._filler())
+            self.add_param(self.operand_shape(shapes[0]), self.p.filler if self.p.HasField("filler") else 1)
         if self.p.bias_term:
-            small = self.blobs[0].shape if len(shapes) == 1 else self._covered(*shapes)
-            self.add_param(small, self.p.bias_filler)
-
-    def _covered(self, shape: Shape, small: Shape) -> Shape:
-        start = self.axis(self.p.axis, shape)
-        return shape[start : start + len(small)]
-
-    def _filler(self) -> Any:
-        from ..proto import caffe_pb2
-
-        return (self.p.filler if self.p.HasField("filler") else caffe_pb2.FillerParameter(type="constant", value=1))
+            self.add_param(shapes[1] if len(shapes) > 1 else self.blobs[0].shape, self.p.bias_filler)
 
     def compute(self, x: torch.Tensor, s: torch.Tensor, *b: torch.Tensor) -> torch.Tensor:
         y = x * s.view(self.view)

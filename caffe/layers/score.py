@@ -11,7 +11,7 @@ import torch
 from ..blob import Blob
 from ..function import FunctionLayer, Shape
 from ..layer import register
-from .loss import check_labels
+from .loss import check_label_count, check_labels
 
 
 @register("Accuracy")
@@ -29,10 +29,7 @@ class Accuracy(FunctionLayer):
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         x, label = shapes
         at = self.axis(self.p.axis, x)
-        places = math.prod(x[:at] + x[at + 1 :])
-        if places != math.prod(label):
-            self.wrong_shape("needs one label per prediction", found=f"predictions {x}, labels {label}",
-                             expected=f"labels of {places} elements", help="give integer labels, not one-hot vectors")
+        check_label_count(self, x, label, at)
         if self.p.top_k > x[at]:
             self.fail("top_k is larger than the number of classes", found=self.p.top_k, expected=f"up to {x[at]}",
                       help="correct accuracy_param")

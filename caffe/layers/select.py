@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from ..blob import Blob
-from ..errors import DataError
 from ..function import FunctionLayer, Shape
 from ..layer import register
 
@@ -30,11 +29,7 @@ class BatchReindex(FunctionLayer):
         return [(*shapes[1], *shapes[0][1:])]
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        rows, num = bottom[1].tensor().long(), bottom[0].shape[0]
-        if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < num:
-            raise DataError("BatchReindex: an index is out of range", file=self.defined_at or None, layer=self.name,
-                            found=f"{int(rows.min())} to {int(rows.max())}", expected=f"0 to {num - 1}",
-                            help="correct the indices in bottom 1")
+        self.in_range(bottom[1].tensor().long(), bottom[0].shape[0], "correct the indices in bottom 1")
         super().forward(bottom, top)
 
     def compute(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
@@ -126,9 +121,7 @@ class Parameter(FunctionLayer):
     shares_data = True
 
     def configure(self, *shapes: Shape) -> None:
-        from ..proto import caffe_pb2
-
-        self.add_param(tuple(self.p.shape.dim), caffe_pb2.FillerParameter(type="constant"))
+        self.add_param(tuple(self.p.shape.dim), 0)
 
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
         return [self.blobs[0].shape]

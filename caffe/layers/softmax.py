@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from ..blob import Blob
 from ..function import FunctionLayer, Shape
 from ..layer import register
-from .loss import LossLayer, check_labels
+from .loss import LossLayer, check_label_count, check_labels
 
 # Caffe takes the logarithm of max(prob, FLT_MIN)
 _FLT_MIN = torch.finfo(torch.float32).tiny
@@ -52,7 +53,7 @@ class SoftmaxWithLoss(LossLayer):
         self.check_batch(*shapes)
         x, label = shapes
         self.at = self.axis(self.p.axis, x)
-        self.check_label_count(x, label, self.at)
+        check_label_count(self, x, label, self.at)
         if self.layer_param.loss_param.weight_by_label_freqs and len(self.weights) != x[self.at]:
             self.wrong_shape("needs one class_weighting for each class", found=len(self.weights), expected=x[self.at],
                              help="correct loss_param")
@@ -60,12 +61,8 @@ class SoftmaxWithLoss(LossLayer):
 
     def _evaluate(self, bottom: Sequence[Blob]) -> tuple[torch.Tensor, ...]:
         """Probabilities, labels (ignored ones 0), which of them count or how much (or empty), and the normalizer."""
-        x = (
-            bottom[0].tensor().flatten(self.at + 1)
-            if self.at + 1 < len(bottom[0].shape)
-            else bottom[0].tensor().unsqueeze(-1)
-        )
-        x = x.reshape(-1, *x.shape[-2:])
+        shape, at = bottom[0].shape, self.at
+        x = bottom[0].tensor().reshape(math.prod(shape[:at]), shape[at], math.prod(shape[at + 1 :]))
         prob = torch.softmax(x, 1)
         label = bottom[1].tensor().reshape(len(x), 1, x.shape[2])
         index, valid = check_labels(self, label, x.shape[1], self.ignore_label, bottom)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
 from .. import fillers
 from ..blob import Blob
-from ..errors import ShapeError
+from ..errors import DataError, ShapeError
 from ..function import FunctionLayer, Shape
 from ..layer import Count, register
+from ..proto import caffe_pb2
 
 
 class Source(FunctionLayer):
@@ -33,11 +34,25 @@ class Source(FunctionLayer):
 
     def shape_tops(self, top: Sequence[Blob], shapes: Sequence[Shape], field: str) -> None:
         """One shape for all tops, or one each; LayerError otherwise."""
-        if len(shapes) not in (1, len(top)):
-            self.fail(f"{field} must be given once, or once per top", found=len(shapes), expected=f"1 or {len(top)}",
-                      help=f"correct the {field} fields")
-        for i, blob in enumerate(top):
-            blob.reshape(*shapes[i if len(shapes) > 1 else 0])
+        for blob, shape in zip(top, self.once_or_each(field, shapes, len(top), "top"), strict=True):
+            blob.reshape(*shape)
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Context in which a DataError gets this layer's name if it has none."""
+        try:
+            yield
+        except DataError as problem:
+            problem.layer = problem.layer or self.name
+            raise
+
+    def give(self, top: Sequence[Blob], arrays: Iterable[np.ndarray], borrowed: bool = False) -> None:
+        """Make arrays the tops' content, shapes included; in-place layers must not write into `borrowed` ones."""
+        for blob, array in zip(top, arrays, strict=False):
+            if blob.shape != array.shape:
+                blob.reshape(*array.shape)
+            blob.put(torch.from_numpy(array))
+            blob.held_by_graph = borrowed
 
 
 @register("Input")
@@ -54,9 +69,8 @@ class DummyData(Source):
     """Blobs from fillers (default zeros). A constant is filled once, anything else anew in every forward."""
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        if len(self.p.data_filler) not in (0, 1, len(top)):
-            self.fail("data_filler must be given once, once per top, or not at all", found=len(self.p.data_filler),
-                      expected=f"0, 1 or {len(top)}", help="correct the data_filler blocks")
+        self.fillers = self.once_or_each("data_filler", self.p.data_filler or [caffe_pb2.FillerParameter()],
+                                         len(top), "top")
         self.shape_tops(top, self._shapes(len(top)), "shape")
         self._fill(top, constant=True)
 
@@ -66,22 +80,11 @@ class DummyData(Source):
             return [tuple(s.dim) for s in self.p.shape]
         if self.p.shape:
             self.fail("has shape and the old num, channels, height, width", help="give shape alone")
-        for field, values in old.items():
-            if len(values) not in (1, n_top):
-                self.fail(f"{field} must be given once, or once per top", found=len(values), expected=f"1 or {n_top}",
-                          help=f"correct the {field} fields, or give shape instead")
-        return [tuple(v[i if len(v) > 1 else 0] for v in old.values()) for i in range(n_top)]
-
-    def _filler(self, i: int) -> Any:
-        from ..proto import caffe_pb2
-
-        if not self.p.data_filler:
-            return caffe_pb2.FillerParameter(type="constant")
-        return self.p.data_filler[i if len(self.p.data_filler) > 1 else 0]
+        return list(zip(*(self.once_or_each(field, values, n_top, "top") for field, values in old.items()),
+                        strict=True))
 
     def _fill(self, top: Sequence[Blob], constant: bool) -> None:
-        for i, blob in enumerate(top):
-            filler = self._filler(i)
+        for blob, filler in zip(top, self.fillers, strict=True):
             if (filler.type == "constant") == constant:
                 fillers.fill(blob, filler, layer=self.name, where=self.defined_at)
 
@@ -141,10 +144,5 @@ class MemoryData(Source):
         if self._arrays is None:
             self.fail("has no data yet", help="call net.set_input_arrays(data, labels) before forward")
         n = self.shape[0]
-        for blob, array in zip(top, self._arrays, strict=True):
-            batch = array[self._at : self._at + n]
-            if blob.shape != batch.shape:
-                blob.reshape(*batch.shape)
-            blob.put(torch.from_numpy(batch))
-            blob.held_by_graph = True  # an in-place layer must not write into the caller's arrays
+        self.give(top, [array[self._at : self._at + n] for array in self._arrays], borrowed=True)
         self._at = (self._at + n) % len(self._arrays[0])

@@ -28,21 +28,17 @@ class SPP(FunctionLayer):
         return kernel, pad
 
     def configure(self, *shapes: Shape) -> None:
-        if self.p.pyramid_height < 1:
-            self.fail("pyramid_height must be positive", found=self.p.pyramid_height, help="correct spp_param")
+        self.positive("pyramid_height")
 
     def top_shapes(self, *shapes: Shape) -> Sequence[Shape]:
-        shape = shapes[0]
-        if len(shape) != 4:
-            self.wrong_shape("the bottom must have four axes", found=shape, expected="(num, channels, height, width)",
-                             help="reshape it")
+        shape, size = shapes[0], self.plane(shapes[0])
         for i in range(self.p.pyramid_height):
-            kernel, pad = self._level(i, shape[2:])
+            kernel, pad = self._level(i, size)
             if pad[0] >= kernel[0] or pad[1] >= kernel[1]:
-                self.wrong_shape(f"the plane is too small for {2**i} bins", found=shape[2:],
+                self.wrong_shape(f"the plane is too small for {2**i} bins", found=size,
                                  help="use a larger input or a smaller pyramid_height")
             if self.p.pool == STOCHASTIC and any(pad):
-                self.wrong_shape(f"STOCHASTIC pooling has no padding, which {2**i} bins need", found=shape[2:],
+                self.wrong_shape(f"STOCHASTIC pooling has no padding, which {2**i} bins need", found=size,
                                  help="use MAX or AVE, or sizes that divide evenly")
         if self.p.pyramid_height == 1:
             return [(*shape[:2], 1, 1)]

@@ -27,18 +27,14 @@ class BatchNorm(FunctionLayer):
     saves_output = False
 
     def configure(self, *shapes: Shape) -> None:
-        from ..proto import caffe_pb2
-
         if len(shapes[0]) < 2:
             self.wrong_shape("needs a channel axis", found=shapes[0], expected="(num, channels, ...)",
                              help="reshape the bottom")
-        zero = caffe_pb2.FillerParameter(type="constant")
         for shape in (shapes[0][1:2], shapes[0][1:2], (1,)):
-            self.add_param(shape, zero)
+            self.add_param(shape, 0)
         p, self.eps = self.p, self.p.eps
         if p.scale_bias or p.HasField("scale_filler") or p.HasField("bias_filler"):
-            one = caffe_pb2.FillerParameter(type="constant", value=1)
-            self.add_param(shapes[0][1:2], p.scale_filler if p.HasField("scale_filler") else one)
+            self.add_param(shapes[0][1:2], p.scale_filler if p.HasField("scale_filler") else 1)
             self.add_param(shapes[0][1:2], p.bias_filler)
             self.eps = max(self.eps, 1e-5)
         for i, spec in enumerate(self.layer_param.param[:3]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,15 @@ LayerParameter = _RAW["LayerParameter"]
 BlobProto = _RAW["BlobProto"]
 SolverState = _RAW["SolverState"]
 
-_ARRAY_NUMBERS = {BlobProto.DESCRIPTOR.fields_by_name[name].number for name in schema.RAW_FIELDS}
 _PROTO_LIMIT = 2**31 - 1  # protobuf's own limit on one message
 _FETCH_AGAIN = "download or copy the file again and compare its size or checksum"
+_ADVICE = {   # what a file looks like -> what to do
+    "HTML": "the download saved a web page: download the file itself again and compare its size",
+    "LFS": "run `git lfs pull` in the repository it came from",
+    "text file": "weights come from a .caffemodel; the prototxt is the other argument",
+    "HDF5": "load HDF5 weights by a file name that ends in .h5",
+    "solver state": "resume from it as a snapshot, or give the .caffemodel beside it as weights",
+}
 _MAX_AXES = 32  # Caffe's own limit
 _NO_MESSAGE = (DecodeError, UnicodeDecodeError, RecursionError)  # the last two from protobuf's Python runtime
 _RAW_TYPES = {caffe_pb2.DOUBLE: "<f8", caffe_pb2.FLOAT: "<f4", caffe_pb2.FLOAT16: "<f2"}
@@ -71,10 +78,8 @@ def read_solver_state(path: str | os.PathLike[str]) -> Any:
     data = _read_bytes(path)
     state = _parse(path, data, "SolverState")
     if not state.HasField("iter"):
-        raise WeightsError(
-            "holds no solver state", file=path, found=_looks_like(data),
-            help="a snapshot is two files: give the .solverstate one, not the .caffemodel",
-        )
+        raise WeightsError("holds no solver state", file=path, found=_looks_like(data),
+                           help="a snapshot is two files: give the .solverstate one, not the .caffemodel")
     return state
 
 
@@ -125,10 +130,8 @@ def blob_array(blob: Any, diff: bool = False, store: bytes | None = None) -> np.
             expected=f"at most {_MAX_AXES} axes, none negative, none above {_PROTO_LIMIT}", help=_FETCH_AGAIN,
         )
     if values.size != prod(shape):
-        raise WeightsError(
-            f"a blob's {kind} does not fit its shape", found=f"{values.size} values",
-            expected=f"{prod(shape)} for shape {shape}",
-        )
+        raise WeightsError(f"a blob's {kind} does not fit its shape", found=f"{values.size} values",
+                           expected=f"{prod(shape)} for shape {shape}")
     return values.astype(np.float32, copy=False).reshape(shape)
 
 
@@ -152,23 +155,14 @@ def array_blob(array: np.ndarray, diff: np.ndarray | None = None, fast: bool = T
     return raw if fast else caffe_pb2.BlobProto.FromString(raw.SerializeToString())
 
 
-def write_net(net: Any, path: str | os.PathLike[str]) -> None:
-    """Write a net of either schema as a caffemodel, whole or not at all.  Raises `WeightsError`."""
-    write_message(net, path)
-
-
-def write_message(
-    message: Message, path: str | os.PathLike[str], *, error: type[CaffeError] = WeightsError
-) -> None:
-    """Write any message in binary form, whole or not at all.  Raises `error` when that is impossible."""
+def write_message(message: Message, path: str | os.PathLike[str]) -> None:
+    """Write any message in binary form, whole or not at all.  Raises `WeightsError` when that is impossible."""
     try:
         data = message.SerializeToString()
     except (EncodeError, ValueError) as problem:
-        raise error(
-            f"cannot encode: {problem}", file=path,
-            help="a protobuf file holds at most 2 GiB: save larger nets as HDF5",
-        ) from problem
-    atomic_write(path, data, error=error)
+        raise WeightsError(f"cannot encode: {problem}", file=path,
+                           help="a protobuf file holds at most 2 GiB: save larger nets as HDF5") from problem
+    atomic_write(path, data, error=WeightsError)
 
 
 def write_pieces(
@@ -181,19 +175,23 @@ def write_pieces(
     atomic_write(path, lambda file: file.writelines(pieces), error=error)
 
 
-def _read_bytes(path: str | os.PathLike[str]) -> bytes:
+@contextmanager
+def reading(path: str | os.PathLike[str], error: type[CaffeError]) -> Iterator[None]:
+    """Failures of the file system in the body become `error`."""
     try:
-        data = Path(path).read_bytes()
+        yield
     except OSError as problem:
         absent = isinstance(problem, FileNotFoundError)
-        reason = "is not there" if absent else f"cannot be read: {problem.strerror}"
-        raise WeightsError(reason, file=path, help="check the path and the working folder") from problem
+        raise error("is not there" if absent else f"cannot be read: {problem.strerror}", file=path,
+                    help=f"check the path; relative paths start at the working folder {os.getcwd()}") from problem
     except ValueError as problem:  # a null character
-        raise WeightsError("this is no path", file=repr(str(path)), help="correct it") from problem
-    looks = describe_file(data[:512])
-    if looks is None and _is_text(data[:4096]):
-        looks = "a text file (a prototxt?)"
-    if looks is not None:
+        raise error("this is no path", file=repr(str(path)), help="correct it") from problem
+
+
+def _read_bytes(path: str | os.PathLike[str]) -> bytes:
+    with reading(path, WeightsError):
+        data = Path(path).read_bytes()
+    if _kind(data) is not None:
         raise _not_weights(path, data, "is not a Caffe binary file")
     if len(data) > _PROTO_LIMIT:
         raise _not_weights(path, data, "is larger than protobuf's limit of 2 GiB")
@@ -222,48 +220,23 @@ def _blobs(message: Any) -> Iterator[Any]:
     elif kind == "SolverState":
         yield from message.history
     else:
-        for layer in message.layer:
+        for layer in (*message.layer, *message.layers, *(old.layer for old in message.layers)):
             yield from layer.blobs
-        for layer in message.layers:
-            yield from layer.blobs
-            yield from layer.layer.blobs
 
 
 def _has_unpacked_array(blob: Any) -> bool:
-    return any(field.field_number in _ARRAY_NUMBERS for field in UnknownFieldSet(blob))
+    return any(field.field_number in wire.ARRAYS for field in UnknownFieldSet(blob))
 
 
 def _truncation(data: bytes) -> str | None:
     """If the top-level fields are sound but the last one runs past the end: how far; else None."""
-    position = fields = 0
-    while position < len(data):
-        tag, position = _varint(data, position)
-        kind = tag & 7
-        if tag >> 3 == 0 or kind not in (0, 1, 2, 5):
-            return None
-        if kind == 0:
-            _, position = _varint(data, position)
-        elif kind == 2:
-            length, position = _varint(data, position)
-            position += length
-        else:
-            position += 8 if kind == 1 else 4
-        fields += 1
-    if fields > 1 and position > len(data):
-        return f"is cut short, it should have at least {position} bytes"
-    return None
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    result = shift = 0
-    while position < len(data) and shift < 70:
-        byte = data[position]
-        position += 1
-        result |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return result, position
-        shift += 7
-    return result, len(data) + 1
+    count = end = 0
+    try:
+        for *_, stop in wire.fields(data, 0, len(data)):
+            count, end = count + 1, stop
+    except wire.Unusual:
+        return None
+    return f"is cut short, it should have at least {end} bytes" if count > 1 and end > len(data) else None
 
 
 def _is_text(head: bytes) -> bool:
@@ -274,36 +247,22 @@ def _is_text(head: bytes) -> bool:
     return all(character.isprintable() or character in "\t\r\n" for character in text)
 
 
+def _kind(data: bytes) -> str | None:
+    """What a file looks like that is no message; None for one that may be."""
+    return describe_file(data[:512]) or ("a text file (a prototxt?)" if _is_text(data[:4096]) else None)
+
+
 def _looks_like(data: bytes) -> str:
-    looks = describe_file(data[:512])
-    if looks is None:
-        if _is_text(data[:4096]):
-            looks = "a text file (a prototxt?)"
-        else:
-            looks = "unknown binary data"
-            for name, needed in (("SolverState", "learned_net"), ("NetParameter", "layer")):
-                try:
-                    message = _RAW[name].FromString(data)
-                    if message.HasField(needed) if needed == "learned_net" else len(message.layer):
-                        looks = {"SolverState": "a solver state", "NetParameter": "a caffemodel"}[name]
-                        break
-                except _NO_MESSAGE:
-                    continue
-    return f"{len(data)} bytes that look like {looks}"
+    looks = _kind(data)
+    for name, field, kind in (("SolverState", "learned_net", "a solver state"),
+                              ("NetParameter", "layer", "a caffemodel")):
+        if looks is None:
+            with suppress(*_NO_MESSAGE):
+                looks = kind if getattr(_RAW[name].FromString(data), field) else None
+    return f"{len(data)} bytes that look like {looks or 'unknown binary data'}"
 
 
 def _not_weights(path: str | os.PathLike[str], data: bytes, reason: str) -> WeightsError:
     looks = _looks_like(data)
-    if "HTML" in looks:
-        help = "the download saved a web page: download the file itself again and compare its size"
-    elif "LFS" in looks:
-        help = "run `git lfs pull` in the repository it came from"
-    elif "text file" in looks:
-        help = "weights come from a .caffemodel; the prototxt is the other argument"
-    elif "HDF5" in looks:
-        help = "load HDF5 weights by a file name that ends in .h5"
-    elif "solver state" in looks:
-        help = "resume from it as a snapshot, or give the .caffemodel beside it as weights"
-    else:
-        help = _FETCH_AGAIN
+    help = next((advice for kind, advice in _ADVICE.items() if kind in looks), _FETCH_AGAIN)
     return WeightsError(reason, file=path, found=looks, help=help)

@@ -37,7 +37,7 @@ _HINTS = {
     "the solver's random_seed is the only one": (
         "TransformationParameter.random_seed DropoutParameter.random_seed"),
     "files are always BVLC Caffe's": "SolverParameter.store_blobs_in_old_format",
-    "debug_info of the net or solver says more": "LayerParameter.debug",
+    "debug_info of the net or solver says more": "LayerParameter.debug RecurrentParameter.debug_info",
     "it only shows images": "TransformationParameter.display",
     "it serves a policy that is not asked for": (
         "SolverParameter.plateau_winsize SolverParameter.larc_policy SolverParameter.larc_eta "

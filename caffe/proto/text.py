@@ -1,5 +1,4 @@
-"""Reading and writing prototxt files: nets and solvers as text, with errors that name file, line and
-remedy."""
+"""Reading and writing prototxt files: nets and solvers as text, with errors that name file, line and remedy."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from ..errors import CaffeError, ParseError, nearest
+from ..errors import ParseError, nearest
 from ..files import atomic_write, describe_file
 from . import blobs, caffe_pb2, forks, schema
 from .upgrade import upgrade_net, upgrade_solver
@@ -31,7 +30,6 @@ _TOKEN = re.compile(
 )
 _NO_FIELD = re.compile(r'Message type "caffe\.(\w+)" has no field named "([^"]+)"')
 _NO_VALUE = re.compile(r'Enum type "caffe\.([\w.]+)" has no value (?:named|with number) "?([^".]+)"?')
-_NO_SUGGESTION = "correct the file at this line"
 
 
 @dataclass
@@ -50,7 +48,7 @@ def load_net(source: str | os.PathLike[str]) -> ParsedNet:
     Raises `ParseError` for text that cannot be read and `NetError` for old formats that cannot be upgraded.
     """
     text, file = _source(source)
-    param = _parse(text, caffe_pb2.NetParameter(), file)
+    param = parse_text(text, caffe_pb2.NetParameter(), file)
     lines: list[int | None] = list(layer_lines(text))
     upgrade_net(param, file=file, lines=lines)
     return ParsedNet(param, file, lines)
@@ -62,12 +60,11 @@ def read_net_prototxt(source: str | os.PathLike[str]) -> Any:
     A string with a line break or a brace is taken for the text.  Raises `ParseError`.
     """
     text, file = _source(source)
-    return _parse(text, caffe_pb2.NetParameter(), file)
+    return parse_text(text, caffe_pb2.NetParameter(), file)
 
 
 def load_solver(path: str | os.PathLike[str]) -> Any:
-    """Read a solver prototxt, upgrade it, and fill in `snapshot_prefix` as Caffe does.  Raises
-    `ParseError`."""
+    """Read a solver prototxt, upgrade it, and fill in `snapshot_prefix` as Caffe does.  Raises `ParseError`."""
     param = read_solver_prototxt(path)
     upgrade_solver(param, file=str(path))
     return param
@@ -75,7 +72,7 @@ def load_solver(path: str | os.PathLike[str]) -> Any:
 
 def read_solver_prototxt(path: str | os.PathLike[str]) -> Any:
     """The `SolverParameter` in a prototxt file, as written.  Raises `ParseError`."""
-    return _parse(_read_text(path), caffe_pb2.SolverParameter(), str(path))
+    return parse_text(_read_text(path), caffe_pb2.SolverParameter(), str(path))
 
 
 def read_caffemodel(path: str | os.PathLike[str]) -> Any:
@@ -88,16 +85,9 @@ def read_caffemodel(path: str | os.PathLike[str]) -> Any:
     return net
 
 
-def write_prototxt(
-    message: Any, path: str | os.PathLike[str], *, error: type[CaffeError] = CaffeError
-) -> None:
-    """Write a message as text, whole or not at all.  Raises `error` when the file cannot be written."""
-    atomic_write(path, text_format.MessageToString(message), error=error)
-
-
-def parse_text(text: str, message: Any, file: str | None = None) -> Any:
-    """Parse text into `message` and return it.  Raises `ParseError` with file, line and the nearest names."""
-    return _parse(text, message, file)
+def write_prototxt(message: Any, path: str | os.PathLike[str]) -> None:
+    """Write a message as text, whole or not at all.  Raises `CaffeError` when the file cannot be written."""
+    atomic_write(path, text_format.MessageToString(message))
 
 
 def layer_lines(text: str) -> list[int]:
@@ -144,28 +134,14 @@ def _source(source: str | os.PathLike[str]) -> tuple[str, str | None]:
 def _read_text(path: str | os.PathLike[str]) -> str:
     if not str(path):
         raise ParseError("no file name is given", help="give the path of a prototxt")
-    try:
-        if Path(path).stat().st_size > MAX_BYTES:
-            raise ParseError(
-                "is too large for a prototxt", file=path, found=f"{Path(path).stat().st_size} bytes",
-                expected=f"at most {MAX_BYTES}", help="give the prototxt, not the weights",
-            )
+    with blobs.reading(path, ParseError):
+        _check_size(Path(path).stat().st_size, "bytes", str(path))
         data = Path(path).read_bytes()
-    except OSError as problem:
-        there = not isinstance(problem, FileNotFoundError)
-        raise ParseError(
-            f"cannot be read: {problem.strerror}" if there else "is not there", file=path,
-            help="check the path; relative paths start at the working folder " + os.getcwd(),
-        ) from problem
-    except ValueError as problem:  # a null character
-        raise ParseError("this is no path", file=repr(str(path)), help="correct it") from problem
     looks = describe_file(data[:512]) if data else None
     if looks is not None:
-        raise ParseError(
-            "is not a prototxt", file=path, found=looks,
-            help="the download saved a web page: fetch the raw file" if "HTML" in looks
-            else "give the .prototxt file",
-        )
+        raise ParseError("is not a prototxt", file=path, found=looks,
+                         help="the download saved a web page: fetch the raw file" if "HTML" in looks
+                         else "give the .prototxt file")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise ParseError("is not UTF-8 text", file=path, found="UTF-16", help="save the file as UTF-8")
     try:
@@ -183,10 +159,15 @@ def _read_text(path: str | os.PathLike[str]) -> str:
     return text
 
 
-def _parse(text: str, message: Any, file: str | None) -> Any:
-    if len(text) > MAX_BYTES:
-        raise ParseError("is too large for a prototxt", file=file, found=f"{len(text)} characters",
+def _check_size(size: int, unit: str, file: str | None) -> None:
+    if size > MAX_BYTES:
+        raise ParseError("is too large for a prototxt", file=file, found=f"{size} {unit}",
                          expected=f"at most {MAX_BYTES}", help="give the prototxt, not the weights")
+
+
+def parse_text(text: str, message: Any, file: str | None = None) -> Any:
+    """Parse text into `message` and return it.  Raises `ParseError` with file, line and the nearest names."""
+    _check_size(len(text), "characters", file)
     _, open_line = _scan(text, file)
     try:
         text_format.Parse(text, message)
@@ -194,34 +175,28 @@ def _parse(text: str, message: Any, file: str | None) -> Any:
         raise _explain(problem, message, file, open_line) from None
     if not message.IsInitialized():
         missing = message.FindInitializationErrors()
-        raise ParseError("a required field is missing", file=file, found=None, expected=", ".join(missing),
+        raise ParseError("a required field is missing", file=file, expected=", ".join(missing),
                          help="set it: it has no default")
     return message
 
 
-def _explain(
-    problem: text_format.ParseError, message: Any, file: str | None, open_line: int | None
-) -> ParseError:
+def _explain(problem: text_format.ParseError, message: Any, file: str | None, open_line: int | None) -> ParseError:
     line = problem.GetLine()
     reason = re.sub(r"^\d+(:\d+)? : ", "", str(problem)).strip()
     if match := _NO_FIELD.search(reason):
         owner, name = match.groups()
-        return ParseError(
-            f"{owner} has no field '{name}'", file=file, line=line,
-            help=_field_help(owner, name, message.DESCRIPTOR.name),
-        )
+        return ParseError(f"{owner} has no field '{name}'", file=file, line=line,
+                          help=_field_help(owner, name, message.DESCRIPTOR.name))
     if match := _NO_VALUE.search(reason):
         path, name = match.groups()
-        values = [value.name for value in _enum(path).values]
+        values = [value.name for value in schema.DESCRIPTOR.pool.FindEnumTypeByName(f"caffe.{path}").values]
         close = nearest(name, values)
-        return ParseError(
-            f"{path} has no value '{name.strip()}'", file=file, line=line, expected=" or ".join(values),
-            help=f"did you mean {close[0]}?" if close else "use one of these values",
-        )
+        return ParseError(f"{path} has no value '{name.strip()}'", file=file, line=line, expected=" or ".join(values),
+                          help=f"did you mean {close[0]}?" if close else "use one of these values")
     if open_line is not None and re.match(r"""Expected "[}>]".""", reason):
         return ParseError(f"the block opened here is never closed; line {line}: {reason}", file=file,
                           line=open_line, help="close it with }, or close the one inside it")
-    return ParseError(reason.replace("caffe.", ""), file=file, line=line, help=_NO_SUGGESTION)
+    return ParseError(reason.replace("caffe.", ""), file=file, line=line, help="correct the file at this line")
 
 
 def _field_help(owner: str, name: str, root: str) -> str:
@@ -241,10 +216,3 @@ def _field_help(owner: str, name: str, root: str) -> str:
     plain = sorted(f.name for f in fields if not f.name.endswith("_param"))
     more = ", and one *_param for each kind of layer" if len(plain) < len(fields) - 5 else ""
     return f"the fields of {owner} are " + ", ".join(plain or sorted(f.name for f in fields)) + more
-
-
-def _enum(path: str) -> Any:
-    owner, _, name = path.rpartition(".")
-    if owner:
-        return schema.MESSAGES[owner].DESCRIPTOR.enum_types_by_name[name]
-    return schema.DESCRIPTOR.enum_types_by_name[name]

@@ -158,11 +158,9 @@ def _fold_padding(net: Any, file: str | None, lines: list[int | None] | None) ->
                 layer.layer.type not in ("conv", "pool") or len(layer.bottom) != 1
                 or len(padding.bottom) != 1 or len(padding.top) != 1
             ):
-                raise NetError(
-                    "only a conv or pool layer with one bottom can read a padding layer", file=file,
-                    layer=layer.layer.name, found=f"{layer.layer.type} with {len(layer.bottom)} bottom(s)",
-                    help="give the layers that need it a pad of their own",
-                )
+                raise NetError("only a conv or pool layer with one bottom can read a padding layer", file=file,
+                               layer=layer.layer.name, found=f"{layer.layer.type} with {len(layer.bottom)} bottom(s)",
+                               help="give the layers that need it a pad of their own")
             layer.layer.pad = padding.layer.pad
             layer.bottom[i] = padding.bottom[0]
         source.update((top, layer) for top in layer.top)
@@ -218,10 +216,8 @@ def _move_transforms(net: Any) -> bool:
 
 def _upgrade_v1(net: Any, file: str | None) -> None:
     if net.layer:
-        raise NetError(
-            "the net has both `layer` and `layers`", file=file,
-            help="write every layer as `layer { type: \"Name\" ... }`; `layers` is the format of 2014",
-        )
+        raise NetError("the net has both `layer` and `layers`", file=file,
+                       help="write every layer as `layer { type: \"Name\" ... }`; `layers` is the format of 2014")
     for old in net.layers:
         new = net.layer.add()
         for field, value in old.ListFields():

@@ -27,7 +27,7 @@ def upgrade_net_binary(source: Path, target: Path) -> bool:
     """Write the caffemodel `source` to `target` in today's format, likewise. Raises WeightsError or NetError."""
     net = blobs.read_net(source)
     changed = upgrade_net(net, file=os.fspath(source))
-    blobs.write_net(net, target)
+    blobs.write_message(net, target)
     return changed
 
 

@@ -6,7 +6,7 @@ array, which say where in the file it lies.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,12 @@ from . import schema
 Piece = bytes | np.ndarray
 _RAW = schema.raw_messages()
 _WAY = ("LayerParameter", "V1LayerParameter", "V0LayerParameter", "BlobProto")   # what holds blobs, and blobs
-_ARRAYS = {_RAW["BlobProto"].DESCRIPTOR.fields_by_name[name].number for name in schema.RAW_FIELDS}
+ARRAYS = {_RAW["BlobProto"].DESCRIPTOR.fields_by_name[name].number for name in schema.RAW_FIELDS}
 _MOST_FIELDS = 200_000   # of a file: with more the parser in C is faster than looking here
 _HANDLE = struct.Struct("<QQ")
 
 
-class _Unusual(Exception):
+class Unusual(Exception):
     """Damaged, or a form that is legal but that nobody writes: the ordinary reader knows what to do."""
 
 
@@ -45,11 +45,46 @@ def blob(array: np.ndarray, diff: np.ndarray | None = None) -> list[Piece]:
     return pieces + field(7, [_RAW["BlobShape"](dim=array.shape).SerializeToString()])
 
 
+def fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """Of each field in data[position:end]: number, wire type, where it begins, where its content begins, where it ends.
+
+    One that is cut short ends behind `end`, and is the last. Raises Unusual for what is no field.
+    """
+    while position < end:
+        begun = position
+        tag, start = _number(data, begun, end, 35)   # neither a tag nor a length has more than five bytes
+        number, wire = tag >> 3, tag & 7
+        if wire == 0:
+            _, position = _number(data, start, end, 70)
+        elif wire == 2:
+            length, start = _number(data, start, end, 35)
+            position = start + length
+        else:
+            position = start + (8 if wire == 1 else 4)
+        if number == 0 or wire not in (0, 1, 2, 5):
+            raise Unusual
+        yield number, wire, begun, start, position
+
+
+def _number(data: bytes, position: int, end: int, bits: int) -> tuple[int, int]:
+    """The varint at `position` and where it ends: behind `end` when it is cut short."""
+    value = 0
+    for shift in range(0, bits, 7):
+        if position >= end:
+            return value, end + 1
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise Unusual
+
+
 def outline(data: bytes, name: str) -> bytes | None:
     """The message `name` in `data` with a handle for each array of each blob; None when it is an unusual one."""
     try:
-        return bytes(_Outline(data).message(0, len(data), _RAW[name].DESCRIPTOR))
-    except _Unusual:
+        return bytes(_outline(data, 0, len(data), _RAW[name].DESCRIPTOR, iter(range(_MOST_FIELDS))))
+    except Unusual:
         return None
 
 
@@ -59,48 +94,23 @@ def follow(handle: bytes, data: bytes) -> memoryview:
     return memoryview(data)[start:stop]
 
 
-class _Outline:
-    def __init__(self, data: bytes) -> None:
-        self.data, self.fields = data, 0
-
-    def message(self, position: int, end: int, kind: Any) -> bytearray:
-        out = bytearray()
-        inside = {f.number: f.message_type for f in kind.fields
-                  if f.message_type is not None and f.message_type.name in _WAY}
-        seen = set()
-        while position < end:
-            self.fields += 1
-            begun = position
-            tag, position = self._number(position, end)
-            number, wire = tag >> 3, tag & 7
-            is_array = kind.name == "BlobProto" and number in _ARRAYS
-            if wire == 2:
-                length, start = self._number(position, end)
-                position = start + length
-            elif wire == 0:
-                _, position = self._number(position, end)
-            else:
-                position += {1: 8, 5: 4}.get(wire, end + 1)
-            if position > end or self.fields > _MOST_FIELDS or is_array and (wire != 2 or number in seen):
-                raise _Unusual
-            seen.add(number)
-            if is_array:
-                content: bytes | bytearray = _HANDLE.pack(start, position)
-            elif wire == 2 and number in inside:
-                content = self.message(start, position, inside[number])
-            else:
-                out += self.data[begun:position]
-                continue
-            out += varint(tag) + varint(len(content)) + content
-        return out
-
-    def _number(self, position: int, end: int) -> tuple[int, int]:
-        value = shift = 0
-        while position < end and shift < 35:   # neither a tag nor a length has more; numbers that have are unusual
-            byte = self.data[position]
-            position += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value, position
-            shift += 7
-        raise _Unusual
+def _outline(data: bytes, position: int, end: int, kind: Any, left: Iterator[int]) -> bytearray:
+    """data[position:end], a message of `kind`, as `outline` has it; `left` counts the fields that may still come."""
+    out = bytearray()
+    inside = {f.number: f.message_type for f in kind.fields
+              if f.message_type is not None and f.message_type.name in _WAY}
+    seen = set()
+    for number, wire, begun, start, stop in fields(data, position, end):
+        is_array = kind.name == "BlobProto" and number in ARRAYS
+        if stop > end or next(left, None) is None or is_array and (wire != 2 or number in seen):
+            raise Unusual
+        seen.add(number)
+        if is_array:
+            content: bytes | bytearray = _HANDLE.pack(start, stop)
+        elif wire == 2 and number in inside:
+            content = _outline(data, start, stop, inside[number], left)
+        else:
+            out += data[begun:stop]
+            continue
+        out += varint(number << 3 | 2) + varint(len(content)) + content
+    return out

@@ -1,12 +1,11 @@
 """The learning rate of an iteration: Caffe's policies fixed, step, exp, inv, multistep, poly and sigmoid."""
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import SolverError
+from ..errors import SolverError, nearest
 
 
 def fixed(p: Any, iteration: int, step: int) -> float:
@@ -56,7 +55,7 @@ def check(p: Any, file: str | None = None) -> None:
     if not policy:
         return
     if policy not in POLICIES:
-        near = difflib.get_close_matches(policy, POLICIES, 1)
+        near = nearest(policy, POLICIES)
         raise SolverError(f"unknown lr_policy '{policy}'", file=file, expected=" or ".join(POLICIES),
                           help=f"did you mean \"{near[0]}\"?" if near else "choose one of these")
     if policy in _NEEDS_GAMMA and p.gamma < 0:

@@ -221,12 +221,7 @@ def read(path: str, prefix: str = "") -> SavedState:
         raise SnapshotError("there is no such snapshot", file=path,
                             help=f"the newest at snapshot_prefix is {other}" if other else "check the path")
     try:
-        with open(path, "rb") as file:
-            hdf5 = file.read(8) == b"\x89HDF\r\n\x1a\n"
-        return _read_hdf5(path) if hdf5 else _read_proto(path)
-    except OSError as problem:
-        raise SnapshotError(f"cannot be read: {problem}", file=path,
-                            help="copy it again, or resume from an earlier snapshot") from problem
+        return _read_hdf5(path) if weights.is_hdf5(path) else _read_proto(path)
     except WeightsError as problem:
         raise SnapshotError(problem.message, file=problem.file or path, found=problem.found,
                             expected=problem.expected, help=problem.help) from problem
@@ -249,7 +244,6 @@ def _read_proto(path: str) -> SavedState:
 
 
 def _read_hdf5(path: str) -> SavedState:
-    require_hdf5()
     with hdf5_reader.reading(path, SnapshotError) as f:
         if "iter" not in f or "history" not in f:
             raise SnapshotError("holds no solver state", file=path,
@@ -276,16 +270,9 @@ def _check_owner(solver: Solver, saved: SavedState, extra: dict[str, Any] | None
                             help="it belongs to another net or solver type; to go on with this one start "
                                  "afresh with the .caffemodel as weights")
     for i, (blob, array) in enumerate(zip(solver.history, saved.history, strict=True)):
-        if _trim(blob.shape) != _trim(array.shape):
+        if not weights.same_shape(blob.shape, array.shape):
             raise SnapshotError(f"history {i} has another shape", file=path, found=array.shape,
                                 expected=blob.shape, help="it belongs to another net")
-
-
-def _trim(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Without leading ones: states from before N-d blobs have exactly four axes."""
-    while shape and shape[0] == 1:
-        shape = shape[1:]
-    return shape
 
 
 def _find_weights(learned_net: str, path: str) -> str:

@@ -1,7 +1,6 @@
 """Solvers: training a net by gradient descent, with BVLC Caffe's semantics and pycaffe's API."""
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import time
@@ -12,7 +11,7 @@ import torch
 
 from .. import outputs, state
 from ..blob import Blob
-from ..errors import SolverError
+from ..errors import SolverError, nearest
 from ..glog import solver_logger as log
 from ..net import Net
 from ..proto import caffe_pb2, text
@@ -377,7 +376,7 @@ SOLVERS: dict[str, type[Solver]] = {cls.type: cls for cls in (
 def make_solver(param: Any, file: str | None = None) -> Solver:
     """The solver of a SolverParameter's `type`. Raises SolverError for an unknown one."""
     if param.type not in SOLVERS:
-        near = difflib.get_close_matches(param.type, SOLVERS, 1)
+        near = nearest(param.type, SOLVERS)
         raise SolverError(f"unknown solver type '{param.type}'", file=file, expected=" or ".join(SOLVERS),
                           help=f"did you mean \"{near[0]}\"?" if near else "choose one of these")
     return SOLVERS[param.type](param, file)

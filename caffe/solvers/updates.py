@@ -45,18 +45,26 @@ class Group:
 
 
 class Rule:
-    """An update rule with `slots` histories per parameter: all of slot 0, then all of slot 1, as in Caffe."""
+    """An update rule with `slots` histories per parameter: all of slot 0, then all of slot 1, as in Caffe.
+
+    Raises SolverError for settings that it cannot use.
+    """
 
     slots = 1
     # With rate 0 and an untouched history the step is zero whatever the gradient, and so the history stays.
     idle_at_zero_rate = False
+    takes_momentum = True
+    below_one: dict[str, str] = {}   # settings that must be at least 0 and below 1 -> what to do
 
     def __init__(self, param: Any, file: str | None = None) -> None:
-        self.param = param
-        self.check(file)
-
-    def check(self, file: str | None) -> None:
-        """Refuse settings that the rule cannot use. Raises SolverError."""
+        self.param, name = param, type(self).__name__
+        if param.momentum != 0 and not self.takes_momentum:
+            raise SolverError(f"momentum cannot be used with {name}", file=file, found=param.momentum, expected=0,
+                              help="remove `momentum`, or use type \"SGD\", \"Nesterov\" or \"Adam\"")
+        for setting, help in self.below_one.items():
+            if not 0 <= getattr(param, setting) < 1:
+                raise SolverError(f"{setting} is out of range for {name}", file=file, found=getattr(param, setting),
+                                  expected=f"0 <= {setting} < 1", help=help)
 
     def step(self, group: Group, iteration: int) -> None:
         """Replace the gradients by the steps, and bring the histories up to date."""
@@ -96,17 +104,10 @@ def _divide_by_root(group: Group, over: Tensors, delta: float) -> None:
     torch._foreach_mul_(group.grad, group.rate)
 
 
-def _no_momentum(rule: Rule, name: str, file: str | None) -> None:
-    if rule.param.momentum != 0:
-        raise SolverError(f"momentum cannot be used with {name}", file=file, found=rule.param.momentum,
-                          expected=0, help="remove `momentum`, or use type \"SGD\", \"Nesterov\" or \"Adam\"")
-
-
 class AdaGrad(Rule):
     """h = h + g^2; step = rate * g / (sqrt(h) + delta)"""
 
-    def check(self, file: str | None) -> None:
-        _no_momentum(self, "AdaGrad", file)
+    takes_momentum = False
 
     def step(self, group: Group, iteration: int) -> None:
         (h,) = group.history
@@ -117,11 +118,8 @@ class AdaGrad(Rule):
 class RMSProp(Rule):
     """h = rms_decay * h + (1 - rms_decay) * g^2; step = rate * g / (sqrt(h) + delta)"""
 
-    def check(self, file: str | None) -> None:
-        _no_momentum(self, "RMSProp", file)
-        if not 0 <= self.param.rms_decay < 1:
-            raise SolverError("rms_decay is out of range", file=file, found=self.param.rms_decay,
-                              expected="0 <= rms_decay < 1", help="0.99 is the default")
+    takes_momentum = False
+    below_one = {"rms_decay": "0.99 is the default"}
 
     def step(self, group: Group, iteration: int) -> None:
         (h,) = group.history
@@ -156,13 +154,7 @@ class Adam(Rule):
     delta is added to the uncorrected root, as in Caffe (and not as in PyTorch's Adam)."""
 
     slots = 2
-
-    def check(self, file: str | None) -> None:
-        for name in ("momentum", "momentum2"):
-            if not 0 <= getattr(self.param, name) < 1:
-                raise SolverError(f"{name} is out of range for Adam", file=file,
-                                  found=getattr(self.param, name), expected=f"0 <= {name} < 1",
-                                  help="0.9 and 0.999 are usual")
+    below_one = {"momentum": "0.9 is usual", "momentum2": "0.999 is usual"}
 
     def step(self, group: Group, iteration: int) -> None:
         (h, v), beta1, beta2, t = group.history, self.param.momentum, self.param.momentum2, iteration + 1

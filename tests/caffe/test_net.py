@@ -130,10 +130,24 @@ def test_hooks_are_called_around_each_layer(net, image):
     seen = []
     net.before_forward(lambda i: seen.append(("before", i)))
     net.after_forward(lambda i: seen.append(("after", i)))
+    net.before_backward(lambda i: seen.append(("down", i)))
     net.after_backward(lambda i: seen.append(("back", i)))
     net.forward(data=image)
     net.backward()
-    assert seen[:3] == [("before", 0), ("after", 0), ("before", 1)] and seen[-1] == ("back", 0)
+    last = len(net.layers) - 1
+    assert seen[:3] == [("before", 0), ("after", 0), ("before", 1)]
+    assert seen[2 * last + 2:] == [(when, i) for i in range(last, -1, -1) for when in ("down", "back")]
+
+
+def test_weights_in_a_prototxt_take_the_place_of_fillers(write):
+    given = """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }
+        layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" param { name: "w" }
+                inner_product_param { num_output: 1 bias_term: false }
+                blobs { shape { dim: 1 dim: 2 } data: 3 data: 4 } }"""
+    assert caffe.Net(write(given), caffe.TEST).forward(x=np.array([[1, 10]]))["y"] == 43
+    with pytest.raises(caffe.WeightsError, match="parameter 0 has another shape") as problem:
+        caffe.Net(write(given.replace("dim: 1 dim: 2 } data: 3", "dim: 1 } ")), caffe.TEST)
+    assert problem.value.layer == "ip" and problem.value.file.endswith(":2")
 
 
 def test_phase_level_and_stage(write):

@@ -139,6 +139,22 @@ def test_an_experiment_that_fails_leaves_no_result(tmp_path, monkeypatch, capsys
     assert "stopped in the middle" in capsys.readouterr().err
 
 
+def test_what_needs_a_gpu_gets_one(tmp_path, monkeypatch):
+    experiments()
+    monkeypatch.setattr(registry, "_registry", dict(registry._registry))
+    monkeypatch.setattr(registry, "_gpu", lambda number: f"GPU {number or 0}")
+    chosen = []
+    monkeypatch.setattr(reproduce, "choose_device", chosen.append)
+
+    @experiment("table0.3", "", "0.3", [Need("gpu")], "on the CPU")
+    def where(context: Context) -> Result:
+        return Result(config={"gpu": context.gpu})
+
+    for more in ([], ["--gpu", "3"], ["--small"]):
+        reproduce.main(["run", "table0.3", "--again", "--out", str(tmp_path), *more])
+    assert chosen == [0, 3, None]
+
+
 def test_needs(tmp_path, tiny_set):
     (tmp_path / "models").mkdir()
     context = Context(tmp_path)

@@ -175,6 +175,13 @@ def test_missing_package(net, monkeypatch):
     assert "caffe-lungo[export]" in error.value.help and not (Path() / "net.onnx").exists()
 
 
+def test_on_the_host_only(net, monkeypatch):
+    monkeypatch.setattr("caffe.state.mode", lambda: "GPU")
+    with pytest.raises(caffe.CaffeError, match="host") as error:
+        export_torch(net, "net.pt2")
+    assert "set_mode_cpu" in error.value.help
+
+
 def test_too_large(net, monkeypatch):
     monkeypatch.setattr(onnx_export, "_PROTOBUF_LIMIT", 1000)
     with pytest.raises(caffe.CaffeError, match="too large"):

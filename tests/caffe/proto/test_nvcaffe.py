@@ -171,6 +171,16 @@ def test_rates_that_rise_first_and_have_a_floor():
     assert [lr_policy.learning_rate(p, it, 0)[0] for it in (0, 10, 20)] == pytest.approx([2, 0.2, 0.1])
 
 
+def test_a_recurrent_layer_says_that_it_has_no_net_to_debug(caplog):
+    Path("lstm.prototxt").write_text("""
+        layer { name: "x" type: "Input" top: "x" top: "c"
+                input_param { shape { dim: 2 dim: 3 dim: 4 } shape { dim: 2 dim: 3 } } }
+        layer { name: "l" type: "LSTM" bottom: "x" bottom: "c" top: "h"
+                recurrent_param { num_output: 2 debug_info: true } }""")
+    caffe.Net("lstm.prototxt", caffe.TEST)
+    assert "layer 'l': debug_info has no effect" in caplog.text
+
+
 def test_every_field_that_is_listed_exists():
     for name in (*forks.NO_EFFECT, *forks.REFUSED):
         message, field = name.split(".")

@@ -286,8 +286,8 @@ def test_raw_write_is_byte_for_byte_the_ordinary_one(tmp_path):
     blob.shape.dim.extend(array.shape)
     blob.data.extend(array.ravel().tolist())
     blob.diff.extend((array + 1).ravel().tolist())
-    blobs.write_net(raw, tmp_path / "raw")
-    blobs.write_net(plain, tmp_path / "plain")
+    blobs.write_message(raw, tmp_path / "raw")
+    blobs.write_message(plain, tmp_path / "plain")
     assert (tmp_path / "raw").read_bytes() == (tmp_path / "plain").read_bytes()
     assert blobs.array_blob(array, array + 1, fast=False) == blob
     np.testing.assert_array_equal(blobs.blob_array(blob), array)
@@ -408,4 +408,4 @@ def test_solver_state_and_mean(tmp_path):
 
 def test_write_refuses_a_missing_folder(tmp_path):
     with pytest.raises(WeightsError, match="create the folder"):
-        blobs.write_net(blobs.NetParameter(name="a"), tmp_path / "none" / "w")
+        blobs.write_message(blobs.NetParameter(name="a"), tmp_path / "none" / "w")

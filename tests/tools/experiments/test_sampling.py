@@ -56,6 +56,7 @@ def test_sampling_is_a_setting_of_the_run(tiny_plan):
     assert tiny_plan(sampling=0.5).settings()["sampling"] == 0.5
 
 
+@pytest.mark.slow
 def test_the_whole_with_tiny_nets(tiny_plan, tiny_set, tmp_path, monkeypatch):
     monkeypatch.setattr(sampling, "train", trained_tiny(tiny_set))
     result = sampling.sampling(Context(tmp_path, small=True, iters=8))

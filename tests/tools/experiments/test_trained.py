@@ -66,6 +66,7 @@ def tiny_context(tiny_set, tiny_recipe, tmp_path, monkeypatch):
     return context
 
 
+@pytest.mark.slow
 def test_pictures_and_tables_from_one_run(tiny_context):
     fig = refinement.refinement(tiny_context("fig3.4"))
     near = [cell[1] for row in fig.tables[0].rows.values() for cell in row]
@@ -82,13 +83,14 @@ def test_pictures_and_tables_from_one_run(tiny_context):
 
 def test_a_run_is_used_again_but_not_with_other_settings(tiny_context):
     context = tiny_context("table9.9")
-    _, folder, records = train(context, "small-fcn8s")
+    _, folder, records = train(context, "small-fcn32s")
     made = folder.curve.stat().st_mtime_ns
-    assert train(context, "small-fcn8s")[2] == records and folder.curve.stat().st_mtime_ns == made
+    assert train(context, "small-fcn32s")[2] == records and folder.curve.stat().st_mtime_ns == made
     with pytest.raises(RunError, match="seed"):
-        train(Context(context.folder, True, context.data_dir, seed=2, iters=4), "small-fcn8s")
+        train(Context(context.folder, True, context.data_dir, seed=2, iters=4), "small-fcn32s")
 
 
+@pytest.mark.slow
 def test_the_archive_for_the_test_server_scores_as_the_net(tmp_path, monkeypatch):
     monkeypatch.setattr(voc_server, "SMALL_SET", {"train": 4, "val": 2, "test": 3})
     monkeypatch.setattr(voc_server, "TRIALS", 1)
