@@ -5,6 +5,7 @@ import textwrap
 import pytest
 from google.protobuf import text_format
 
+from caffe import glog
 from caffe.proto.caffe_pb2 import SolverParameter
 
 NET = """
@@ -48,3 +49,17 @@ def lines(caplog):
     caplog.set_level(logging.INFO, logger="caffe")
     caplog.set_level(logging.INFO, logger="caffe.solver")
     return lambda: [record.getMessage() for record in caplog.records]
+
+
+@pytest.fixture
+def the_log_as_it_was():
+    """The loggers' levels and handlers are put back after a test that runs the command in this process."""
+    levels = glog.logger.level, glog.solver_logger.level
+    handlers = list(glog.logger.handlers)
+    yield
+    for handler in glog.logger.handlers:
+        if handler not in handlers:
+            handler.close()
+    glog.logger.handlers[:] = handlers
+    glog.logger.setLevel(levels[0])
+    glog.solver_logger.setLevel(levels[1])

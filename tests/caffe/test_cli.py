@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import caffe
-from caffe import cli, flags, glog, state
+from caffe import cli, flags, state
 from caffe.errors import CaffeError
 from caffe.solvers.signals import SignalHandler
 
@@ -27,10 +27,8 @@ def environment():
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(monkeypatch, capsys, the_log_as_it_was):
     """run(*arguments) -> (exit status, what was printed and logged)."""
-    levels = glog.logger.level, glog.solver_logger.level
-    handlers = list(glog.logger.handlers)
     monkeypatch.delenv("GLOG_minloglevel", raising=False)
 
     def run(*arguments):
@@ -38,13 +36,7 @@ def command(monkeypatch, capsys):
         out = capsys.readouterr()
         return status, out.out + out.err
 
-    yield run
-    for handler in glog.logger.handlers:
-        if handler not in handlers:
-            handler.close()
-    glog.logger.handlers[:] = handlers
-    glog.logger.setLevel(levels[0])
-    glog.solver_logger.setLevel(levels[1])
+    return run
 
 
 # ------------------------------------------------------------------ flags

@@ -245,7 +245,7 @@ def test_trained_by_command(start, toy, tmp_path):
     np.testing.assert_allclose(params(solver), trained, rtol=0, atol=1e-4 if gpus else 1e-6)
 
 
-def test_gpus_become_processes(toy, monkeypatch):
+def test_gpus_become_processes(toy, monkeypatch, the_log_as_it_was):
     import torch
 
     from caffe import parallel
