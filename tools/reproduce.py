@@ -12,15 +12,16 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tools.errors import CaffeError, RunError, report
+from tools.errors import CaffeError, RunError, Stopped, report
 from tools.experiments.page import write_page
-from tools.experiments.registry import Context, Experiment, experiments, find, folder_for
+from tools.experiments.registry import Context, Experiment, Need, experiments, find, folder_for
 from tools.plan import commit, versions
 from tools.run_folder import write
 from tools.score_files import layout, to_json
@@ -54,6 +55,8 @@ def run(entry: Experiment, context: Context, again: bool = False) -> dict[str, A
         smaller = "" if context.small or not entry.small else f"; with --small: {entry.small}"
         raise RunError(f"{entry.name} needs what is not here: {', '.join(map(str, missing))}",
                        help="`python tools/download.py --list` says where data and weights come from" + smaller)
+    if context.gpu is None and Need("gpu") in entry.wants(context):
+        context = replace(context, gpu=0)
     context.folder.mkdir(parents=True, exist_ok=True)
     choose_device(context.gpu)
     begun = time.monotonic()
@@ -76,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--small", action="store_true", help="the small variant, with the data at hand")
     p.add_argument("--data-dir", metavar="DIR", help="folder of a data set, named as the set (camvid)")
     p.add_argument("--weights", metavar="FILE", help="a classifier's caffemodel, named as published")
-    p.add_argument("--gpu", type=int, metavar="N", help="compute on this GPU (default: on the CPU)")
+    p.add_argument("--gpu", type=int, metavar="N", help="which GPU (default: 0 where one is needed, else the CPU)")
     p.add_argument("--seed", type=int, default=1337)
     p.add_argument("--iters", type=int, metavar="N", help="of every stage that is trained, to try things out")
     p.add_argument("--again", action="store_true", help="run again what has a result")
@@ -107,8 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 failed += 1
         if failed < len(chosen) or given.action == "report":
             print(f"\nreport: {write_page(out)}")
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
+    except (KeyboardInterrupt, Stopped) as stopped:
+        print(f"{stopped or 'interrupted'}; the same command goes on", file=sys.stderr)
         return 130
     except CaffeError as error:
         report(error)

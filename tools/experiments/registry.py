@@ -132,10 +132,13 @@ class Experiment:
     small: str = ""
     small_needs: tuple[Need, ...] = ()
 
+    def wants(self, context: Context) -> tuple[Need, ...]:
+        """The needs of the context's variant."""
+        return self.small_needs if context.small and self.small else self.needs
+
     def missing(self, context: Context) -> list[Need]:
-        """The needs of the context's variant that are not there."""
-        needs = self.small_needs if context.small and self.small else self.needs
-        return [need for need in needs if need.found(context) is None]
+        """Those that are not there."""
+        return [need for need in self.wants(context) if need.found(context) is None]
 
 
 _registry: dict[str, Experiment] = {}

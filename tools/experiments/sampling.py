@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import caffe
 from tools.curve import Curve
 from tools.experiments.registry import Context, Need, Result, Table, experiment
 from tools.experiments.training import hashes, train
 from tools.plots import pyplot
+from tools.run_folder import RunFolder
+from tools.stages import free_memory
 
 PARTS = (1.0, 0.5, 0.25)   # p: of the cells of the final layer that the loss counts
 ALIKE = 0.1                # relative difference of losses that we call no significant effect
@@ -23,12 +28,15 @@ ALIKE = 0.1                # relative difference of losses that we call no signi
 def sampling(context: Context) -> Result:
     """Each cell of the coarsest stride is counted with probability p, and a step takes 1/p times as many images."""
     net, iterations = ("squeezenet-fcn16s", 500) if context.small else ("fcn32s", 1500)
-    curves, mean_iu, plans = {}, {}, []
+    curves, mean_iu, plans, folders = {}, {}, [], {}
     for p in PARTS:
-        plan, folder, records = train(context, net, f"p{p:g}", iters=str(iterations), sampling=p, val_every=0)
-        curves[p] = curve_of(Curve(folder.curve).rows())
+        plan, folders[p], records = train(context, net, f"p{p:g}", iters=str(iterations), sampling=p, val_every=0)
+        curves[p] = curve_of(Curve(folders[p].curve).rows())
         mean_iu[p] = 100 * records[net]["mean_iu"]
         plans.append(plan)
+        free_memory()
+    for p, seconds in step_seconds(folders, net).items():
+        curves[p]["seconds"] = seconds * curves[p]["iter"]
     whole = curves[1.0]["seconds"][-1]
     draw(context, curves, whole)
     level, reached = times_to_level(curves)
@@ -50,7 +58,8 @@ def sampling(context: Context) -> Result:
           + f" to the lowest loss that all reach ({level:.2f}); more than 1.25 times counts",
           all(slower[p] > 1.25 for p in sampled))],
         ["A loss is the mean over the cells that were kept, so the curves compare; each point is the mean over the "
-         "iterations since the last. Time is that of solver steps, without scoring."],
+         "iterations since the last. The time of a step is the median of several, taken in turn by the solvers of the "
+         "three p, so that what else the machine does meets all alike."],
         {"net": net, "iterations": plans[0].stages[0][1], "recipe": plans[0].recipe, "cell": "the coarsest stride",
          "seed": context.seed},
         hashes(plans[:1]),
@@ -58,10 +67,23 @@ def sampling(context: Context) -> Result:
 
 
 def curve_of(rows: list[dict[str, Any]]) -> dict[str, NDArray[np.float64]]:
-    """`iter`, smoothed `loss` and `seconds` of the training rows of a run's curve."""
+    """`iter` and smoothed `loss` of the training rows of a run's curve."""
     kept = [row for row in rows if row["kind"] == "train"]
-    names = {"iter": "iter", "loss": "smoothed_loss", "seconds": "seconds"}
-    return {name: np.array([row[column] for row in kept], float) for name, column in names.items()}
+    return {name: np.array([row[column] for row in kept], float)
+            for name, column in (("iter", "iter"), ("loss", "smoothed_loss"))}
+
+
+def step_seconds(folders: Mapping[float, RunFolder], net: str, rounds: int = 5) -> dict[float, float]:
+    """Median wall time of a solver step for each p, of new solvers that step in turn, after one that does not count."""
+    solvers = {p: caffe.get_solver(str(folder.net(net, "solver"))) for p, folder in folders.items()}
+    taken: dict[float, list[float]] = {p: [] for p in solvers}
+    for _ in range(rounds + 1):
+        for p, solver in solvers.items():
+            begun = time.perf_counter()
+            solver.step(1)
+            next(iter(solver.net.params.values()))[0].data.ravel()   # waits for a GPU
+            taken[p].append(time.perf_counter() - begun)
+    return {p: float(np.median(times[1:])) for p, times in taken.items()}
 
 
 def difference(base: dict[str, NDArray], other: dict[str, NDArray]) -> float:
