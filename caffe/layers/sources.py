@@ -107,6 +107,8 @@ class MemoryData(Source):
         if 0 in self.shape:
             self.fail("batch_size, channels, height and width must be given and positive", found=self.shape,
                       help="complete memory_data_param")
+        if self.layer_param.HasField("transform_param"):
+            logging.getLogger("caffe").warning("layer '%s': MemoryData does not transform arrays", self.name)
         self._arrays: tuple[np.ndarray, np.ndarray] | None = None
         self._at = 0
         top[0].reshape(*self.shape)
@@ -117,8 +119,6 @@ class MemoryData(Source):
 
         Both become float32; n must be a multiple of batch_size. Raises ShapeError.
         """
-        if self.layer_param.HasField("transform_param"):
-            logging.getLogger("caffe").warning("layer '%s': MemoryData does not transform arrays", self.name)
         data, labels = (np.require(a, np.float32, ("C", "W")) for a in (data, labels))
         if data.ndim != 4 or data.shape[1:] != self.shape[1:]:
             self._misfit("data does not fit the layer", data.shape, ("n", *self.shape[1:]))

@@ -46,6 +46,8 @@ class WindowData(PrefetchingSource):
         if transform.HasField("scale"):
             logger.warning("layer '%s': the scale of transform_param has no effect here, as in Caffe; set that of "
                            "window_data_param", self.name)
+        if transform.force_color or transform.force_gray:
+            logger.warning("layer '%s': force_color and force_gray have no effect here: windows are colour", self.name)
         self.mean = self._mean()
         self.paths: list[str] = []
         background, objects = self._read_list()

@@ -68,6 +68,11 @@ def test_memory_data_refuses_arrays_that_do_not_fit(bench, data, labels, says):
     assert e.value.layer == "it" and e.value.help
 
 
+def test_memory_data_says_that_it_does_not_transform(bench, caplog):
+    bench(MEMORY + " transform_param { scale: 2 }")
+    assert "MemoryData does not transform arrays" in caplog.text
+
+
 def test_memory_data_without_data(bench):
     with pytest.raises(caffe.LayerError, match="no data yet"):
         bench(MEMORY).forward()

@@ -150,6 +150,11 @@ def test_settings_that_cannot_work(bench, folder, window_data, transform, says):
         bench(setting(window_data, transform))
 
 
+def test_settings_without_effect_are_said(bench, folder, caplog):
+    bench(setting("batch_size: 2", "crop_size: 10 force_gray: true scale: 2"))
+    assert "force_color and force_gray have no effect" in caplog.text and "the scale of transform_param" in caplog.text
+
+
 def test_files_that_are_not_there(bench, folder):
     with pytest.raises(caffe.DataError, match="gone.txt.*cannot read the list"):
         bench(setting("batch_size: 2", source="gone.txt"))
