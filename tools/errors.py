@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from data.errors import DataError as DataError
@@ -38,4 +39,16 @@ def report(error: Exception) -> None:
         print("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
 
 
-__all__ = ["CaffeError", "DataError", "RunError", "Stopped", "report"]
+def exit_status(work: Callable[[], int | None]) -> int:
+    """The exit status of a command: what `work` returns (None: 0), 1 after a printed error, 130 after Ctrl-C."""
+    try:
+        return work() or 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except CaffeError as error:
+        report(error)
+        return 1
+
+
+__all__ = ["CaffeError", "DataError", "RunError", "Stopped", "exit_status", "report"]

@@ -16,28 +16,13 @@ from pathlib import Path
 if __package__ in (None, ""):  # started as a file: the checkout's root is not yet on the path
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from data.dataset import read_depth
 from data.errors import DataError
 from data.hha import NYU_CAMERA, Camera, hha
-
-
-def read_depth(path: Path) -> NDArray[np.float64]:
-    """A 16-bit PNG in millimetres as H x W metres.  Raises DataError when it is something else."""
-    try:
-        with Image.open(path) as image:
-            depth = np.array(image)
-            mode = image.mode
-    except OSError as error:
-        raise DataError(f"the depth picture cannot be read ({error})", file=path,
-                        help="a depth picture is a PNG file with 16 bits per pixel") from error
-    if not mode.startswith("I"):
-        raise DataError("this is no depth picture", file=path, found=f"mode {mode}", expected="16 bits per pixel",
-                        help="write depth in millimetres as uint16 PNG: Image.fromarray(mm.astype('uint16'))")
-    return depth / 1000.0
+from tools.errors import exit_status
 
 
 def convert(depths: Path, to: Path, camera: Camera = NYU_CAMERA) -> int:
@@ -47,7 +32,7 @@ def convert(depths: Path, to: Path, camera: Camera = NYU_CAMERA) -> int:
         raise DataError("no PNG files here", file=depths, help="give the folder of the depth pictures")
     to.mkdir(parents=True, exist_ok=True)
     for path in tqdm(paths, desc="HHA", unit="picture", disable=not sys.stderr.isatty()):
-        depth = read_depth(path)
+        depth = read_depth(path) / 1000.0
         try:
             picture = hha(depth, camera)
         except DataError as error:
@@ -63,13 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--camera", nargs=4, type=float, metavar=("FX", "FY", "CX", "CY"), default=NYU_CAMERA,
                         help="focal lengths and principal point in pixels (default: NYUv2's Kinect)")
     given = parser.parse_args(arguments)
-    try:
-        count = convert(given.depths, given.to, Camera(*given.camera))
-    except DataError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"{count} pictures in {given.to}")
-    return 0
+
+    def work() -> None:
+        print(f"{convert(given.depths, given.to, Camera(*given.camera))} pictures in {given.to}")
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from data.dataset import IMAGE_ENDINGS, read_image
 from data.palette import overlay, write_indexed_png
 from tools import predict
-from tools.errors import CaffeError, DataError, RunError, report
+from tools.errors import DataError, RunError, exit_status
 from tools.session import add_net_arguments, choose_device, trained_net
 
 
@@ -99,14 +99,8 @@ def run(given: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    try:
-        return 1 if run(parser().parse_args(arguments)) else 0
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except CaffeError as error:
-        report(error)
-        return 1
+    given = parser().parse_args(arguments)
+    return exit_status(lambda: 1 if run(given) else 0)
 
 
 if __name__ == "__main__":

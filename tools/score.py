@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data import open_dataset
-from tools.errors import CaffeError, RunError, report
+from tools.errors import RunError, exit_status
 from tools.run_folder import write
 from tools.score_files import full_text, to_csv, to_json
 from tools.scoring import score as score  # `from tools.score import score`
@@ -60,15 +60,8 @@ def run(given: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    try:
-        run(parser().parse_args(arguments))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except CaffeError as error:
-        report(error)
-        return 1
-    return 0
+    given = parser().parse_args(arguments)
+    return exit_status(lambda: run(given))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from data import open_dataset
 from data.dataset import image_mode, read_image
 from data.palette import voc_palette, write_indexed_png
 from tools import predict
-from tools.errors import CaffeError, RunError, report
+from tools.errors import RunError, exit_status
 from tools.session import add_net_arguments, choose_device, trained_net
 
 SHOWN = 20   # problems that are listed
@@ -144,14 +144,8 @@ def run(given: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    try:
-        return 1 if run(parser().parse_args(arguments)) else 0
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except CaffeError as error:
-        report(error)
-        return 1
+    given = parser().parse_args(arguments)
+    return exit_status(lambda: 1 if run(given) else 0)
 
 
 if __name__ == "__main__":
