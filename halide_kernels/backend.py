@@ -22,18 +22,18 @@ def find(module: str) -> tuple[Any, str]:
         return None, f"{module} cannot be imported: {error}"
 
 
-def arrays(*blobs: Any) -> list[Any]:
+def arrays(*blobs: Any, of: str = "data") -> list[Any]:
     """The data of the blobs where the net computes: CuPy arrays in GPU mode, if CuPy is there, else NumPy arrays.
 
-    They are the blobs' own memory: writing into them writes into the blobs.
+    With `of`="diff" the blobs' diffs. They are the blobs' own memory: writing into them writes into the blobs.
     """
     cupy, _ = find("cupy")
     if cupy is not None:
         try:
-            return [cupy.asarray(blob.gpu_data) for blob in blobs]
+            return [cupy.asarray(getattr(blob, "gpu_" + of)) for blob in blobs]
         except _NO_DEVICE_ARRAY:
             pass
-    return [blob.data for blob in blobs]
+    return [getattr(blob, of) for blob in blobs]
 
 
 def choose(array: Any) -> tuple[str, str]:

@@ -1,0 +1,80 @@
+"""Non-max suppression on a GPU: which windows' regions a chunk of regions would remove (`nms`)."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .nms_grids import Meeting, Packed
+
+CUDA = r"""
+enum { TOP, LEFT, STRIDE, CELL, SIDE, WORDS, HEIGHT, WIDTH, REGION, WORD };   // columns of a pathway's table
+
+__device__ int floored(int a, int b) { return a / b - (a % b < 0); }
+__device__ int overlap(int one, int size, int two, int other) { return min(one + size, two + other) - max(one, two); }
+
+extern "C" __global__ void nms(
+        const int* own, const int* path, const int* members, const unsigned char* alive, const int* area,
+        const int* rank, const unsigned long long* words, int unit, int rows, double threshold, unsigned char* out,
+        int count, int near) {
+    int index = blockIdx.x * blockDim.x + threadIdx.x;
+    if (index >= count * near * near) return;
+    out[index] = 0;
+    int one = members[index / near / near], place = one - own[REGION];
+    int top = own[TOP] + own[STRIDE] * (place / own[WIDTH]), left = own[LEFT] + own[STRIDE] * (place % own[WIDTH]);
+    int window = own[SIDE] * own[CELL], other_window = path[SIDE] * path[CELL];
+    int y = floored(top - other_window - path[TOP], path[STRIDE]) + 1 + index / near % near;
+    int x = floored(left - other_window - path[LEFT], path[STRIDE]) + 1 + index % near;
+    if (y < 0 || y >= path[HEIGHT] || x < 0 || x >= path[WIDTH]) return;
+    int other = path[REGION] + y * path[WIDTH] + x;
+    if (!alive[other] || rank[other] <= rank[one]) return;
+    int other_top = path[TOP] + path[STRIDE] * y, other_left = path[LEFT] + path[STRIDE] * x;
+    int windows = overlap(top, window, other_top, other_window) * overlap(left, window, other_left, other_window);
+    if (!(min(min(area[one], area[other]), windows) > threshold * max(area[one], area[other]))) return;
+
+    bool fine_first = own[CELL] <= path[CELL];
+    const int *fine = fine_first ? own : path, *coarse = fine_first ? path : own;
+    int f = (fine_first ? one : other) - fine[REGION], c = (fine_first ? other : one) - coarse[REGION];
+    int down = fine_first ? top - other_top : other_top - top;
+    int start = (fine_first ? left - other_left : other_left - left) / unit;   // exact
+    int both = 0;
+    for (int k = 0; k < fine[SIDE]; k++, down += fine[CELL]) {
+        for (int e = 0, i = floored(down, coarse[CELL]); e < rows; e++, i++) {
+            int height = overlap(down, fine[CELL], i * coarse[CELL], coarse[CELL]);
+            if (i < 0 || i >= coarse[SIDE] || height <= 0) continue;
+            const unsigned long long* f_row = words + fine[WORD] + (f * fine[SIDE] + k) * fine[WORDS];
+            const unsigned long long* c_row = words + coarse[WORD] + (c * coarse[SIDE] + i) * coarse[WORDS];
+            for (int w = 0; w < fine[WORDS]; w++) {
+                int at = floored(start, 64) + w, shift = start - 64 * floored(start, 64);
+                unsigned long long bits = 0;
+                if (at >= 0 && at < coarse[WORDS]) bits = c_row[at] >> shift;
+                if (at + 1 >= 0 && at + 1 < coarse[WORDS]) bits |= c_row[at + 1] << 1 << (63 - shift);
+                both += height * __popcll(bits & f_row[w]);
+            }
+        }
+    }
+    both *= unit;
+    out[index] = both > threshold * (area[one] + area[other] - both);
+}
+"""
+
+
+@cache
+def _kernel() -> Any:
+    import cupy
+
+    return cupy.RawKernel(CUDA, "nms")
+
+
+def with_cuda(packed: Packed, meet: Meeting, members: Any, alive: Any, threshold: float, out: Any) -> None:
+    """The same on a GPU: `packed` holds CuPy arrays in `area`, `rank` and `words`; the others are the host's."""
+    import cupy
+
+    tables = [cupy.asarray(table) for table in (meet.own, meet.path, members, alive, packed.area, packed.rank)]
+    found = cupy.empty(out.shape, np.uint8)
+    _kernel()((-(-out.size // 256),), (256,), (
+        *tables, cupy.asarray(packed.words), np.int32(packed.unit), np.int32(meet.rows), np.float64(threshold), found,
+        np.int32(len(members)), np.int32(meet.near)))
+    out[...] = found.get()
