@@ -93,7 +93,7 @@ def _compiled(fine_first: bool) -> Any:
     rows_.compute_at(out, y)
     candidate.compute_at(out, y)
     # One thread. A region of 729 neighbours of 14 x 14 cells, of which no two are alike: 27 us, against 258 with
-    # the geometry computed for each pair, and 52 without `candidate` as a stage, which spares pairs that cannot conflict.
+    # the geometry computed for each pair, and 52 without `candidate` as a stage: it spares pairs that cannot conflict.
     shared.store_in(hl.MemoryType.Stack).compute_at(out, x)
     return out.compile_to_callable([*own, *path, *tables.values(), unit, rows, threshold])
 
