@@ -29,8 +29,9 @@ class RegionScoreLoss(caffe.Layer):
     (0) and `most` (1), `off` (None): which regions should score high, see `layers.region_targets.score_targets`.
 
     Binary logistic loss, summed over all regions that count and divided by the number of those that should score
-    high (by 1 where there are none).  High and low are not balanced, so that scores of pathways compare: each is the
-    logarithm of the odds that the region is one to keep.  LayerError names what does not fit.
+    high, or by a hundredth of those that count where that is more.  High and low are not balanced, so that scores of
+    pathways compare: each is the logarithm of the odds that the region is one to keep.  LayerError names what does not
+    fit.
     """
 
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
@@ -70,7 +71,7 @@ class RegionScoreLoss(caffe.Layer):
         targets = np.stack([score_targets(image[0], scores.shape[1:], self.stride, self.window, self.first, self.void,
                                           self.least, self.most, self.off) for image in bottom[1].data])
         counts, high = targets >= 0, targets == 1
-        share = 1 / max(1, np.count_nonzero(high))
+        share = 1 / max(1, np.count_nonzero(high), np.count_nonzero(counts) / 100)
         tail = np.exp(-abs(scores))   # at most 1, so nothing overflows
         losses = np.maximum(scores, 0) - scores * high + np.log1p(tail)
         top[0].data[...] = share * losses[counts].sum(dtype=np.float64)

@@ -242,12 +242,12 @@ def _pathway(n: Any, net: RegionNet, level: Level) -> None:
                                      weight_filler=dict(type="xavier"), **stride)
     if net.scores:
         # on the dual grid an even kernel, whose output has a place more, is centred as the regions are
-        kernel = 4 if _dual(net, level) else 5
+        kernel = 2 if _dual(net, level) else 3
         n[f"hidden_{level.name}"], n[f"relu_hidden_{level.name}"] = conv_relu(
-            bottom, 64, kernel=kernel, pad=2, stride=net.density, filler="msra")
+            bottom, 64, kernel=kernel, pad=1, stride=net.density, filler="msra")
         n[f"score_{level.name}"] = L.Convolution(
             n[f"relu_hidden_{level.name}"], num_output=1, kernel_size=1, param=weight_and_bias(1.0),
-            weight_filler=dict(type="gaussian", std=0.001), bias_filler=dict(type="constant", value=-3))
+            weight_filler=dict(type="gaussian", std=0.001), bias_filler=dict(type="constant", value=-6))
 
 
 def _losses(n: Any, place: Pathway, net: RegionNet) -> None:

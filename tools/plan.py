@@ -63,7 +63,7 @@ class Plan:
         weights = [{"file": path.name, "sha256": sha256(path)} for path in self.weights.values() if path]
         return {
             "net": self.net, "recipe": self.recipe, "data": self.data, "classes": list(self.dataset.classes),
-            "train": _digest(self.ids("train")), "val": _digest(self.ids("val")),
+            "train": digest(self.ids("train")), "val": digest(self.ids("val")),
             "stages": self.names, "iters": [n for _, n in self.stages], "seed": self.seed,
             "weights": weights,
             "feeds": {blob: [feed.top, *feed.mean] for blob, feed in feeds_of(self.net).items()},
@@ -75,12 +75,8 @@ class Plan:
         return [[int(v) for v in colour] for colour in self.dataset.palette[: len(self.dataset.classes)]]
 
     def made_with(self) -> dict[str, Any]:
-        """Programs and machine: results are bit for bit the same only where these are."""
-        return {
-            "caffe": getattr(caffe, "__version__", "unknown"), "commit": commit(), **versions(),
-            "platform": platform.platform(), "threads": _threads(),
-            "device": "CPU" if self.gpu is None else f"GPU {self.gpu}",
-        }
+        """See `made_with`."""
+        return made_with(self.gpu)
 
 
 def make_plan(net: str, data: str | None = None, recipe: str | None = None, stages: str | None = None,
@@ -174,9 +170,17 @@ def _counts(given: str | None, stages: Sequence[str], usual: Sequence[int]) -> l
     return counts
 
 
-def _digest(ids: Sequence[str]) -> dict[str, Any]:
+def digest(ids: Sequence[str]) -> dict[str, Any]:
     """A list of pictures as its length and SHA-256, so that a resumed run notices another list."""
     return {"images": len(ids), "sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]}
+
+
+def made_with(gpu: int | None) -> dict[str, Any]:
+    """Programs and machine: results are bit for bit the same only where these are."""
+    return {
+        "caffe": getattr(caffe, "__version__", "unknown"), "commit": commit(), **versions(),
+        "platform": platform.platform(), "threads": _threads(), "device": "CPU" if gpu is None else f"GPU {gpu}",
+    }
 
 
 def versions() -> dict[str, Any]:
