@@ -63,7 +63,7 @@ def test_no_other_radius_of_one_pathway_is_better(seed):
     assert choice.abo == pytest.approx(abo[choice.radius])
     assert choice.abo >= max(abo[radii] for radii in abo if sum(
         a != b for a, b in zip(radii, choice.radius, strict=True)) <= 1) - 1e-12
-    assert choice.radius[1] * 10 == 20   # that of the large objects
+    assert choice.radius[1] >= 2   # for the large objects
 
 
 @pytest.mark.tiny
