@@ -52,20 +52,24 @@ def propose(planes: Sequence[Plane], height: int, width: int, threshold: float =
     scores = [np.where(mask.any(0), plane.scores, -np.inf).astype(np.float32)   # an empty region is none
               for mask, plane in zip(masks, planes, strict=True)]
     packed = nms.pack([plane.place for plane in planes], masks, scores)
-    kept, _ = nms.suppress(packed, threshold)
     firsts = np.cumsum([0, *(score.size for score in scores)])
     found: list[Proposal] = []
-    for region in packed.order[kept[packed.order]]:
-        plane = int(packed.of[region])
-        y, x = divmod(int(region - firsts[plane]), planes[plane].grid[1])
-        segmentation = rle.encode(planes[plane].region(y, x), *planes[plane].corner(y, x), planes[plane].place.cell,
-                                  height, width)
-        if coco.area(segmentation):
-            found.append(Proposal(plane, y, x, float(scores[plane][y, x]),
-                                  {**segmentation, "counts": segmentation["counts"].decode()}))
-            if len(found) == most:
-                break
-    return found
+    enough, done = most, 0
+    while len(found) < most:
+        kept = nms.suppress(packed, threshold, most=enough)[0]
+        best = packed.order[kept[packed.order]]
+        for region in best[done:]:
+            plane = int(packed.of[region])
+            y, x = divmod(int(region - firsts[plane]), planes[plane].grid[1])
+            segmentation = rle.encode(planes[plane].region(y, x), *planes[plane].corner(y, x),
+                                      planes[plane].place.cell, height, width)
+            if coco.area(segmentation):
+                found.append(Proposal(plane, y, x, float(scores[plane][y, x]),
+                                      {**segmentation, "counts": segmentation["counts"].decode()}))
+        if len(best) < enough:
+            break
+        enough, done = 2 * enough, enough   # again, with more, for those that had no pixel
+    return found[:most]
 
 
 def write_results(path: str | os.PathLike[str], records: Sequence[dict[str, Any]]) -> None:

@@ -126,3 +126,14 @@ def test_results_of_other_pictures_are_refused_and_nothing_is_nan():
     found = average_recall.average_recall({1: []}, [])
     assert list(found) == ["all", "small", "medium", "large"] and np.isnan(found["all"][10])
     assert average_recall.average_recall({1: [Instance(np.ones((2, 2), bool), 4.0)]}, [])["small"][1000] == 0
+
+
+@pytest.mark.tiny
+def test_of_two_objects_alike_the_later_is_taken():
+    """So that the second proposal, which overlaps the first object alone, finds it."""
+    line = np.arange(8)[None]
+    truth = {1: [Instance((line >= low) & (line < low + 6), 6.0) for low in (0, 2)]}
+    results = [record(1, (line >= 1) & (line < 7), 2.0), record(1, line < 5, 1.0)]
+    found = average_recall.recalls(truth, results, (1, 10))
+    assert found[4, 0].tolist() == [0.5, 1]   # at 0.70; 5/7 of either object
+    np.testing.assert_array_equal(found, cocoeval(truth, results, (1, 10)))
