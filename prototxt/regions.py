@@ -142,8 +142,8 @@ REGION_NETS: Mapping[str, RegionNet] = MappingProxyType({net.name: net for net i
 _thesis = Training(base_lr=1e-4, max_iter=160000, momentum=0.99, weight_decay=5e-4, snapshot=10000)
 TRAINING: Mapping[str, Training] = MappingProxyType({
     "vgg16": _thesis,
-    "squeezenet": replace(_thesis, base_lr=1e-4, max_iter=1600, lr_policy="poly", solver=dict(power=0.9),
-                          augment=dict(mirror=True), snapshot=400),
+    "squeezenet": replace(_thesis, base_lr=2e-4, max_iter=800, lr_policy="poly", solver=dict(power=0.9),
+                          augment=dict(mirror=True), snapshot=200),
     "small": replace(_thesis, base_lr=1e-3, max_iter=800, lr_policy="poly", solver=dict(power=0.9),
                      augment=dict(mirror=True), snapshot=400),
 })
