@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -102,3 +104,26 @@ def evaluate(planes_of: Callable[[Any], Sequence[Plane]], dataset: COCO, ids: Se
     return Evaluation({step: together(parts) for step, parts in found.items()},
                       average_recall(truth, results) if scored else None, strides, names, regions / count, len(ids),
                       seconds)
+
+
+def save(path: str | os.PathLike[str], found: Evaluation) -> None:
+    """Keep an evaluation, with the overlap of every object, as .npz."""
+    rest = {key: value for key, value in asdict(found).items() if key != "objects"}
+    arrays = {f"{step}_{name}": array for step, objects in found.objects.items() for name, array in vars(objects).items()}
+    with open(path, "wb") as file:
+        np.savez_compressed(file, rest=np.array(json.dumps(rest)), **arrays)
+
+
+def load(path: str | os.PathLike[str]) -> Evaluation:
+    """What `save` kept."""
+    with np.load(path, allow_pickle=False) as kept:
+        rest = json.loads(str(kept["rest"]))
+        objects: dict[int, dict[str, Any]] = {}
+        for name in kept.files:
+            if name != "rest":
+                step, _, field = name.partition("_")
+                objects.setdefault(int(step), {})[field] = kept[name]
+    ar = rest["ar"] and {area: {int(n): value for n, value in row.items()} for area, row in rest["ar"].items()}
+    return Evaluation(**{**rest, "objects": {step: Objects(**parts) for step, parts in objects.items()}, "ar": ar,
+                         "strides": {int(step): stride for step, stride in rest["strides"].items()},
+                         "names": tuple(rest["names"])})

@@ -14,6 +14,7 @@ import caffe
 from data import open_dataset
 from data.coco import COCO
 from halide_kernels.nms import Pathway as Place
+from proposals.baseline import grid_of
 from proposals.plane import Plane
 from prototxt.files import text
 from prototxt.regions import Pathway, build_regions, pathways, region_net, region_solver
@@ -167,11 +168,20 @@ class RegionPredictor:
         self.pictures += 1
         return planes
 
+    def geometry(self, height: int, width: int) -> list[Plane]:
+        """The planes of an image of this size without content: where its regions lie."""
+        self.net.blobs["data"].reshape(1, 3, height, width)
+        self.net.reshape()
+        return [grid_of(path.level.name, _place(path), self.net.blobs[path.regions].shape[2:]) for path in self.paths]
+
     def _plane(self, path: Pathway) -> Plane:
         cells = np.array(self.net.blobs[path.regions].data[0], np.float32)
         score = self.net.blobs[path.score].data[0, 0] if path.score else np.zeros(cells.shape[1:], np.float32)
-        place = Place(path.first, path.first, path.stride, path.level.factor, path.level.side)
-        return Plane(path.level.name, place, cells, np.array(score, np.float32))
+        return Plane(path.level.name, _place(path), cells, np.array(score, np.float32))
+
+
+def _place(path: Pathway) -> Place:
+    return Place(path.first, path.first, path.stride, path.level.factor, path.level.side)
 
 
 def of_region_run(root: str | os.PathLike[str], net: str | None = None) -> tuple[RegionPredictor, dict[str, Any]]:

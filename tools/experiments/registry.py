@@ -72,14 +72,14 @@ class Context:
 
         Raises DataError.
         """
-        if self.data_dir and Path(self.data_dir).name.lower() == name:
-            return open_dataset(self.data_dir)
-        return open_dataset(name)
+        return open_dataset(self.data_name(name))
 
     def data_name(self, name: str) -> str:
-        """What `tools/solve.py` calls the data set `name`: a name or a folder."""
-        given = self.data_dir if self.data_dir and Path(self.data_dir).name.lower() == name else None
-        return str(Path(given).resolve()) if given else name
+        """What `tools/solve.py` calls the data set `name`: a name or a folder.
+
+        `data_dir` is that set if its name is the set's, or begins with it: coco, coco-tiny."""
+        given = Path(self.data_dir) if self.data_dir else None
+        return str(given.resolve()) if given and given.name.lower().split("-")[0] == name else name
 
     def weights_file(self, name: str) -> Path:
         """The caffemodel `name`: `weights` where it has that name, else where models are kept.  Raises RunError."""
