@@ -73,21 +73,19 @@ class COCO(Dataset):
 
     def info(self, picture: str) -> dict[str, Any]:
         """COCO's record of a picture: file_name, height, width, ..."""
-        found: dict[str, Any] = self._split_of(picture).imgs[int(picture)]
+        found: dict[str, Any] = self.api(self._split_of(picture)).imgs[int(picture)]
         return found
 
     def image_path(self, picture: str) -> Path:
-        split = next(split for split, api in self._api.items() if int(picture) in api.imgs)
-        return self.root / split / self.info(picture)["file_name"]
+        return self.root / self._split_of(picture) / self.info(picture)["file_name"]
 
     def label_path(self, picture: str) -> Path:
         """Of all pictures of a split the same file."""
-        split = next(split for split, api in self._api.items() if int(picture) in api.imgs)
-        return self.root / "annotations" / f"{_PREFIX}{split}.json"
+        return self.root / "annotations" / f"{_PREFIX}{self._split_of(picture)}.json"
 
     def instances(self, picture: str) -> list[Instance]:
         """The objects of a picture, crowd regions too, in the order of the file.  DataError for a broken annotation."""
-        api = self._split_of(picture)
+        api = self.api(self._split_of(picture))
         found = []
         for annotation in api.imgToAnns[int(picture)]:
             try:
@@ -115,11 +113,10 @@ class COCO(Dataset):
     def _numbers(self) -> tuple[str, ...]:
         return ("background", *(str(i) for i in range(1, 255)))
 
-    def _split_of(self, picture: str) -> Any:
+    def _split_of(self, picture: str) -> str:
         for split in self.splits():
-            api = self.api(split)
-            if picture.isdecimal() and int(picture) in api.imgs:
-                return api
+            if picture.isdecimal() and int(picture) in self.api(split).imgs:
+                return split
         raise DataError(f"no picture '{picture}' in the data set '{self.name}'", file=self.root,
                         help="`ids(split)` lists them")
 

@@ -1,8 +1,8 @@
 """The embedded data set `touching`: discs of one colour that touch, drawn from a seed, in COCO's layout.
 
 All discs of a picture have the same class, colour and texture, and no line between them: a label for every pixel cannot
-tell them apart, since translation-covariance gives equal places equal labels (thesis 4.1).  What separates them is their
-outline, on which pairs of pixels are connected.  Random numbers and coordinates are whole, as in `data.shapes`.
+tell them apart, since translation-covariance gives equal places equal labels (thesis 4.1).  Their outline
+separates them, on which pairs of pixels are connected.  Random numbers and coordinates are whole, as in `data.shapes`.
 
     python -m data.touching [--out DIR] [--seed N]
 """
@@ -35,7 +35,7 @@ _SIN = [round(1024 * math.sin(2 * math.pi * t / _TURNS)) for t in range(_TURNS)]
 
 
 def _discs(draw: Draw, size: int) -> list[tuple[int, int, int]]:
-    """(y, x, radius) in pixels of discs, each of which touches an earlier one and overlaps none by more than a pixel."""
+    """(y, x, radius) in pixels of discs: each touches an earlier one and overlaps none by more than a pixel."""
     edge = _RADII[1] + 2
     found = [(draw.between(edge, size - edge - 1), draw.between(edge, size - edge - 1), draw.between(*_RADII))]
     wanted = draw.between(*_DISCS)

@@ -1,4 +1,4 @@
-"""The data layer of region nets: whole images at their natural size, and a map of their object instances (thesis 4.4.4).
+"""The data layer of region nets: whole images at their natural size, and a map of their instances (thesis 4.4.4).
 
     layer {
       name: "data"  type: "Python"  top: "data"  top: "instances"
@@ -8,8 +8,8 @@
       }
     }
 
-`data` is 1 x 3 x height x width, BGR minus the mean; `instances` 1 x 1 x height x width: 0 for background, 255 (void) for
-crowd regions, other numbers for instances, the smaller one on top where they overlap.
+`data` is 1 x 3 x height x width, BGR minus the mean; `instances` 1 x 1 x height x width: 0 for background, 255 (void)
+for crowd regions, other numbers for instances, the smaller one on top where they overlap.
 """
 
 from __future__ import annotations

@@ -62,7 +62,8 @@ class RegionScoreLoss(caffe.Layer):
         scores, labels = bottom[0].data.shape, bottom[1].data.shape
         for shape, what in ((scores, "scores"), (labels, "labels")):
             if len(shape) != 4 or shape[1] != 1 or shape[0] != scores[0]:
-                raise self._wrong(f"the {what} have a wrong shape", str(tuple(shape)), f"{scores[0]} x 1 x rows x columns")
+                raise self._wrong(f"the {what} have a wrong shape", str(tuple(shape)),
+                                  f"{scores[0]} x 1 x rows x columns")
         top[0].reshape(1)
 
     def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:

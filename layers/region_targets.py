@@ -35,10 +35,10 @@ def score_targets(labels: Any, grid: tuple[int, int], stride: int, window: int, 
     """Whether each region should score high: 1, low: 0, or does not count: -1; int8, of the shape of `grid`.
 
     High: the centre is in an instance that fits into the window (`region_targets`), the longer side of its bounding box
-    is from `least` to `most` of the window's, and the box's middle is at most `off` pixels away along each axis (None: a
-    14th of the window, or half a stride where that is more, so that every object has a centre).  This is DeepMask's
-    rule, centred and of one scale, with the range of scales that levels twofold apart leave to each.  Those that
-    miss it narrowly do not count: sides a quarter out of the range, or middles up to twice as far away; neither do
+    is from `least` to `most` of the window's, and the box's middle is at most `off` pixels away along each axis
+    (None: a 14th of the window, or half a stride where that is more, so that every object has a centre).  This is
+    DeepMask's rule, centred and of one scale, with the range of scales that levels twofold apart leave to each.  Those
+    that miss it narrowly do not count: sides a quarter out of the range, or middles up to twice as far away; neither do
     centres in void and outside the picture.
     """
     labels = np.asarray(labels)

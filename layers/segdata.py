@@ -63,8 +63,8 @@ class SegDataLayer(caffe.Layer):
     """Images and labels of any data set that `data.open_dataset` opens.
 
     Keys of param_str: data (name or folder) and split are needed; tops, mean, random, replacement, seed, batch,
-    mirror, jitter, shift, crop, scale, classes, cache are not. The next batch loads in a background thread while the net
-    computes. Errors: LayerError for a wrong prototxt, DataError (with the file's name) for a wrong data set.
+    mirror, jitter, shift, crop, scale, classes, cache are not. The next batch loads in a background thread while the
+    net computes. Errors: LayerError for a wrong prototxt, DataError (with the file's name) for a wrong data set.
     """
 
     own_keys: tuple[str, ...] = ("data",)

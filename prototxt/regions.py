@@ -71,6 +71,10 @@ class RegionNet:
     def mean(self) -> tuple[float, ...]:
         return {"vgg16": vgg16.MEAN, "squeezenet": squeezenet.MEAN, "small": small.MEAN}[self.family]
 
+    def convolution(self, level: Level) -> str:
+        """The first layer of a pathway."""
+        return f"{'pairs' if self.transpose or self.matrix else 'regions'}_{level.name}"
+
     @property
     def matrices(self) -> list[str]:
         """The layers that start as the identity (`surgery.identity`): their nets begin as those without a matrix."""
@@ -79,8 +83,8 @@ class RegionNet:
 
 @dataclass(frozen=True)
 class Pathway:
-    """Where the regions of a level lie.  Region (y, x) of the blob `regions` (N x R*R x H x W) has its window from pixel
-    (first + y * stride, first + x * stride) on, which may be negative; `score` is the blob of its scores, if any."""
+    """Where the regions of a level lie.  Region (y, x) of the blob `regions` (N x R*R x H x W) has its window from
+    pixel (first + y * stride, first + x * stride) on, maybe negative; `score`: the blob of its scores, if any."""
 
     level: Level
     regions: str
@@ -114,10 +118,9 @@ ABLATION = {"plain": (False, False), "transpose": (True, False), "matrix": (Fals
 """Figure 4.4: (transpose, matrix) of the four nets of one pathway."""
 
 
-def _family(family: str, levels: Sequence[Level], single: int, densities: Sequence[int], **options: Any
-            ) -> list[RegionNet]:
+def _family(family: str, levels: Sequence[Level], single: int, **options: Any) -> list[RegionNet]:
     """The nets on a backbone: all pathways; with scores; without both operations; the four of Figure 4.4 on pathway
-    `single`; and those of lower density, named by their lowest stride."""
+    `single`; and those of lower density, named by their lowest stride (Table 4.2: 4, 6, 8 and 16 of a net with 2)."""
     whole = RegionNet(f"{family}-regions", family, tuple(levels), **options)
     alone = replace(whole, levels=(levels[single],))
     return [
@@ -126,14 +129,14 @@ def _family(family: str, levels: Sequence[Level], single: int, densities: Sequen
         replace(whole, name=f"{whole.name}-convolution-scored", transpose=False, matrix=False, scores=True),
         *(replace(alone, name=f"{family}-pathway-{name}", transpose=transpose, matrix=matrix)
           for name, (transpose, matrix) in ABLATION.items()),
-        *(replace(whole, name=f"{whole.name}-stride{m * levels[0].stride}", density=m) for m in densities),
+        *(replace(whole, name=f"{whole.name}-stride{m * levels[0].stride}", density=m) for m in (2, 3, 4, 8)),
     ]
 
 
 REGION_NETS: Mapping[str, RegionNet] = MappingProxyType({net.name: net for net in (
-    *_family("vgg16", VGG16, 3, (2, 3, 4, 8)),
-    *_family("squeezenet", SQUEEZENET, 2, (2, 4)),
-    *_family("small", SMALL, 1, (2,), data="touching"),
+    *_family("vgg16", VGG16, 3),
+    *_family("squeezenet", SQUEEZENET, 2),
+    *_family("small", SMALL, 1, data="touching"),
 )})
 """Region net by name."""
 
@@ -228,8 +231,8 @@ def _trunk(n: Any, net: RegionNet, rate: float) -> None:
 
 def _pathway(n: Any, net: RegionNet, level: Level) -> None:
     bottom, cells = n[level.feature], level.side**2
-    steps = [f"pairs_{level.name}"] + [f"transposed_{level.name}"] * net.transpose + [f"product_{level.name}"] * net.matrix
-    steps[-1] = f"regions_{level.name}"
+    operations = ["pairs", *["transposed"] * net.transpose, *["product"] * net.matrix]
+    steps = [f"{operation}_{level.name}" for operation in (*operations[:-1], "regions")]   # the last are the regions
     stride = dict(stride=net.density) if net.density > 1 else {}
     first = {} if net.matrix else stride
     n[steps[0]] = top = L.Convolution(
@@ -284,7 +287,8 @@ def _features(net: RegionNet, shape: Sequence[int]) -> dict[str, Trace]:
 
 
 def _place(net: RegionNet, level: Level, feature: Trace) -> Pathway:
-    if feature.stride != level.stride or level.window % level.factor or (net.transpose and level.factor != level.stride):
+    whole = level.window % level.factor == 0 and (level.factor == level.stride or not net.transpose)
+    if feature.stride != level.stride or not whole:
         raise NetError(f"the level on {level.feature} does not fit", found=f"features every {feature.stride} pixels",
                        expected=f"every {level.stride}; a window of whole cells; for a transposition cells of one step",
                        help="correct the Level")

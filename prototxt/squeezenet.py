@@ -36,7 +36,7 @@ def trunk(n: Any, rate: float, *, pad: int = 1, last: int = 9) -> Any:
 def net(
     n: Any, design: Design, rates: Rates, *, pad: int = 1, dropout_ratio: float = 0.5,
 ) -> None:
-    """Add the net from `n.data` to `n.score`.  `design.strides` is (16,), (16, 8) or (16, 8, 4); `pad` as in `trunk`."""
+    """Add the net from `n.data` to `n.score`.  `design.strides`: (16,), (16, 8) or (16, 8, 4); `pad`: see `trunk`."""
     top = trunk(n, rates.base, pad=pad)
     if dropout_ratio:
         n.drop9 = top = dropout(top, dropout_ratio)

@@ -23,8 +23,8 @@ MEASURES = ("R@50", "R@70", "ABO", "AR")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`objects`: of all pictures, by density (every m-th region centre; 1: all).  `ar`: AR@N by range of areas, None for
-    a net without scores.  `strides`: the lowest stride at each density.  `regions`: the mean number for a picture."""
+    """`objects`: of all pictures, by density (every m-th region centre; 1: all).  `ar`: AR@N by range of areas, None
+    for a net without scores.  `strides`: the lowest stride at each density.  `regions`: their mean number."""
 
     objects: dict[int, Objects]
     ar: dict[str, dict[int, float]] | None
@@ -109,7 +109,8 @@ def evaluate(planes_of: Callable[[Any], Sequence[Plane]], dataset: COCO, ids: Se
 def save(path: str | os.PathLike[str], found: Evaluation) -> None:
     """Keep an evaluation, with the overlap of every object, as .npz."""
     rest = {key: value for key, value in asdict(found).items() if key != "objects"}
-    arrays = {f"{step}_{name}": array for step, objects in found.objects.items() for name, array in vars(objects).items()}
+    arrays = {f"{step}_{name}": array
+              for step, objects in found.objects.items() for name, array in vars(objects).items()}
     with open(path, "wb") as file:
         np.savez_compressed(file, rest=np.array(json.dumps(rest)), **arrays)
 

@@ -16,7 +16,7 @@ from data.coco import COCO
 from halide_kernels.nms import Pathway as Place
 from proposals.baseline import grid_of
 from proposals.plane import Plane
-from prototxt.files import text
+from prototxt.files import FOLDER, text
 from prototxt.regions import Pathway, build_regions, pathways, region_net, region_solver
 from surgery import check_weights, identity, transplant_weights
 from tools.curve import Curve
@@ -142,11 +142,10 @@ def _initialise(net: Any, plan: RegionPlan) -> None:
 class RegionPredictor:
     """A trained region net, picture by picture.  `seconds`: of the forward passes so far, `pictures`: how many."""
 
-    def __init__(self, name: str, weights: str | os.PathLike[str], deploy: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, name: str, weights: str | os.PathLike[str], deploy: Path | None = None) -> None:
         """`name`: of the net whose geometry it has; `deploy`: its prototxt (None: the committed one)."""
         self.entry, self.paths = region_net(name), pathways(name)
-        file = Path(deploy) if deploy else Path(__file__).resolve().parent.parent / "prototxt" / name / "deploy.prototxt"
-        self.net = caffe.Net(str(file), caffe.TEST)
+        self.net = caffe.Net(str(deploy or FOLDER / name / "deploy.prototxt"), caffe.TEST)
         report = transplant_weights(self.net, weights, print_report=False)
         if report.left_at_filler:
             missing = [entry.layer for entry in report.left_at_filler]

@@ -1,4 +1,4 @@
-"""Pictures of regions: proposals, planes, the best match of each object, sizes, weights (Figures 4.3 and 4.5 to 4.8)."""
+"""Pictures of regions: proposals, planes, best matches of objects, sizes, weights (Figures 4.3 and 4.5 to 4.8)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def show(predictor: RegionPredictor, dataset: COCO, ids: Sequence[str], out: str
     figures.planes_figure(written[1], rows[0][1], rows[0][0])
     figures.sizes_figure(written[2], together(objects), [plane.name for plane in rows[0][1]])
     for path in predictor.paths:
-        first = path.regions if not predictor.entry.transpose and not predictor.entry.matrix else f"pairs_{path.level.name}"
+        convolution = predictor.entry.convolution(path.level)
         written.append(folder / f"weights-{path.level.name}.png")
-        figures.weights_figure(written[-1], predictor.net.params[first][0].data)
+        figures.weights_figure(written[-1], predictor.net.params[convolution][0].data)
     return written

@@ -1,4 +1,4 @@
-"""RegionScoreLoss: its targets by brute force, its value and gradient by the formula and finite differences, refusals."""
+"""RegionScoreLoss: targets by brute force, value and gradient by the formula and finite differences, refusals."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,8 @@ def brute_force(labels, grid, stride, window, first, least, most, off):
         if not (top <= box[0][0] and box[0][1] <= top + window and left <= box[1][0] and box[1][1] <= left + window):
             continue
         side = max(high - low for low, high in box)
-        away = max(abs((low + high) / 2 - start - window / 2) for (low, high), start in zip(box, (top, left), strict=True))
+        away = max(abs((low + high) / 2 - start - window / 2)
+                   for (low, high), start in zip(box, (top, left), strict=True))
         if away <= off and least * window <= side <= most * window:
             targets[y, x] = 1
         elif away <= 2 * off and 0.75 * least * window <= side <= 1.25 * most * window:

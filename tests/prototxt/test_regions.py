@@ -23,7 +23,8 @@ def layers(net):
 def test_table_4_1_to_the_letter():
     net, found = build_regions("vgg16-regions"), []
     by_name = layers(net)
-    features, _ = trace(type(net)(layer=[x for x in net.layer if x.type != "Python" and not x.name.startswith("regions_")]))
+    measured = [x for x in net.layer if x.type != "Python" and not x.name.startswith("regions_")]
+    features, _ = trace(type(net)(layer=measured))
     for path in pathways("vgg16-regions"):
         pairs = by_name[f"pairs_{path.level.name}"]
         (kernel,), (pad,) = pairs.convolution_param.kernel_size, pairs.convolution_param.pad
@@ -31,7 +32,8 @@ def test_table_4_1_to_the_letter():
         assert features[pairs.bottom[0]].stride == path.stride
         assert pairs.convolution_param.num_output == path.level.side**2
         product = by_name[path.regions]
-        assert list(product.convolution_param.kernel_size) == [1] and product.bottom[0] == f"transposed_{path.level.name}"
+        assert list(product.convolution_param.kernel_size) == [1]
+        assert product.bottom[0] == f"transposed_{path.level.name}"
         found.append((pairs.bottom[0], path.stride, kernel, path.level.window, path.level.factor))
     assert found == TABLE_4_1
     assert [path.level.side for path in pathways("vgg16-regions")] == [14, 14, 18, 18, 18]
@@ -47,7 +49,7 @@ def test_windows_lie_around_what_their_cells_see(name):
         or not (net.transpose or net.matrix)]))
     for path in pathways(name):
         level = path.level
-        first = features[layers(built)[f"pairs_{level.name}" if net.transpose or net.matrix else path.regions].bottom[0]]
+        first = features[layers(built)[net.convolution(level)].bottom[0]]
         centre = path.first + level.window / 2
         if net.transpose and level.side % 2 == 0:
             centre += level.stride / 2   # the dual grid begins half a step before
@@ -71,7 +73,7 @@ def run(tmp_path):
         path.write_text(text_format.MessageToString(build_regions(name, shape=(1, 3, *size))))
         net = caffe.Net(str(path), caffe.TEST)
         draw = np.random.default_rng(seed)
-        for layer, blobs in net.params.items():
+        for blobs in net.params.values():
             blobs[0].data[...] = draw.normal(0, 0.05, blobs[0].data.shape)
             for blob in blobs[1:]:
                 blob.data[...] = draw.normal(0, 0.01, blob.data.shape)

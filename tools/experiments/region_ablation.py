@@ -43,8 +43,8 @@ def ablation(context: Context) -> Result:
     for kind, each in found.items():
         values = np.array([[100 * one[m] for m in MEASURES] for one in each])
         rows[NAMES[kind]] = [(None, float(v)) for v in (*values.mean(0), np.ptp(values[:, 2]))]
-    figures.ablation_figure(context.folder / "ablation.png", {NAMES[k]: [one["ABO"] for one in v] for k, v in found.items()},
-                            "ABO")
+    abo = {NAMES[kind]: [one["ABO"] for one in each] for kind, each in found.items()}
+    figures.ablation_figure(context.folder / "ablation.png", abo, "ABO")
     gains = {kind: np.array([[one[m] - base[m] for m in ("ABO", "AR")]
                              for one, base in zip(found[kind], found["plain"], strict=True)]) for kind in ABLATION}
     text = {kind: ", ".join(f"{100 * value:+.1f}" for value in gain[:, 0]) for kind, gain in gains.items()}
@@ -55,12 +55,13 @@ def ablation(context: Context) -> Result:
         [("both together boost performance more than either alone", "ABO against neither, by seed: both "
           f"{text['both']}; matrix {text['matrix']}; transpose {text['transpose']}",
           mean["both"] > max(mean["matrix"], mean["transpose"], 0.0)),
-         ("the transposition alone has at most a small effect", f"{100 * mean['transpose']:+.1f}; under 2 points is small",
-          mean["transpose"] < 0.02),
+         ("the transposition alone has at most a small effect",
+          f"{100 * mean['transpose']:+.1f}; under 2 points is small", mean["transpose"] < 0.02),
          ("the matrix multiplication alone has a larger effect", f"{100 * mean['matrix']:+.1f} against "
           f"{100 * mean['transpose']:+.1f} of the transposition", mean["matrix"] > mean["transpose"])],
         ["The matrix begins as the identity, so nets with and without it begin with equal regions."],
-        {"iterations": iterations, "seeds": list(seeds), "nets": [net_of(context, f"pathway-{kind}") for kind in ABLATION]},
+        {"iterations": iterations, "seeds": list(seeds),
+         "nets": [net_of(context, f"pathway-{kind}") for kind in ABLATION]},
         weights)
 
 
@@ -86,7 +87,8 @@ def pyramid(context: Context) -> Result:
         claims=[("the whole feature pyramid takes about half the time of one more level of an image pyramid",
                  f"{whole:.0f} ms against {alone:.0f} + {second:.0f} ms: {whole / (alone + second):.2f}",
                  whole < 0.75 * (alone + second))],
-        notes=["Times on another machine compare only by their ratio. The image pyramid's net ends at its coarsest pathway."],
+        notes=["Times on another machine compare only by their ratio. The image pyramid's net ends at its coarsest "
+               "pathway."],
         config={"net": family, "trials": trials})
 
 
@@ -130,7 +132,8 @@ def touching(context: Context) -> Result:
                                                      for name, row in rows.items()})],
         [("matches.png", "discs of val, and the closest region of each")],
         [("pairs of pixels separate what labels of pixels cannot (AR of 70%)",
-          f"AR {100 * found.measures['AR']:.1f}; perfect labels {100 * pieces['AR']:.1f}", found.measures["AR"] >= 0.7)],
+          f"AR {100 * found.measures['AR']:.1f}; perfect labels {100 * pieces['AR']:.1f}",
+          found.measures["AR"] >= 0.7)],
         config={"net": "small-regions", "seed": context.seed})
 
 

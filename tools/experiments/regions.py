@@ -17,7 +17,6 @@ from proposals.overlap import best_overlaps
 from proposals.pictures import block_norms
 from proposals.plane import Plane
 from proposals.recall import density_table
-from prototxt.files import FOLDER
 from prototxt.regions import pathways, region_net
 from tools.experiments.registry import Context, Need, Result, Table, experiment
 from tools.pictures import spread
@@ -119,8 +118,8 @@ def proposals(context: Context) -> Result:
             *(f"AR@{n}" for n in LIMITS), "ms"], rows), Table("recall of all regions (%)", list(MEASURES), recall)],
         [("density.png", "recall on val against the stride of the lowest pathway")], claims,
         [f"{found[ours].pictures} pictures of val with {len(found[ours].objects[1].overlap)} objects; "
-         f"{found[ours].regions:.0f} regions a picture. Far too few for a benchmark; every net saw the training pictures "
-         "alone." if context.small else f"the first {VAL_PICTURES} pictures of val",
+         f"{found[ours].regions:.0f} regions a picture. Far too few for a benchmark; every net saw the training "
+         "pictures alone." if context.small else f"the first {VAL_PICTURES} pictures of val",
          "Radii of the discs, in cells: " + ", ".join(f"{r:.1f}" for r in radii)],
         {"iterations": iterations, "seed": context.seed, "suppression": 0.7},
         {net: sha256(_weights_of(context, net)) for net in (ours, plain)})
@@ -142,7 +141,8 @@ def _evaluated(context: Context, name: str, planes_of: Callable[[Any], Any], dat
     return found
 
 
-def _discs(context: Context, predictor: RegionPredictor, dataset: COCO, splits: dict) -> tuple[tuple[float, ...], Evaluation]:
+def _discs(context: Context, predictor: RegionPredictor, dataset: COCO, splits: dict[str, str],
+           ) -> tuple[tuple[float, ...], Evaluation]:
     """The baseline that does not look: radii chosen on train, recall on val."""
     kept = context.folder / "disc.npz"
     chosen = context.folder / "disc.json"
@@ -152,7 +152,8 @@ def _discs(context: Context, predictor: RegionPredictor, dataset: COCO, splits: 
     pictures = ((predictor.geometry(*dataset.image(i).shape[:2]), dataset.instances(i))
                 for i in tqdm(ids, desc="discs", unit="picture", disable=None))
     radii = best_radii(pictures).radius
-    found = evaluate(partial(_discs_of, predictor, radii), dataset, dataset.ids(splits["val"])[:VAL_PICTURES], scored=False)
+    found = evaluate(partial(_discs_of, predictor, radii), dataset, dataset.ids(splits["val"])[:VAL_PICTURES],
+                     scored=False)
     write(chosen, to_json({"radius": list(radii)}))
     save(kept, found)
     return radii, found
@@ -186,17 +187,19 @@ def density(context: Context) -> Result:
     return Result(
         [Table("by the stride of the lowest pathway, in pixels", [*(f"{m} (%)" for m in MEASURES), "ms"], rows)],
         [("density.png", "recall against the lowest stride")],
-        [("performance climbs dramatically with density", f"R@50 {others[-1]:.1f} to {first:.1f}", first > 1.5 * others[-1]),
-         ("feature computation is a significant fixed cost", f"{min(times.values()):.0f} of {max(times.values()):.0f} ms "
-          "remain at the lowest density", min(times.values()) > 0.3 * max(times.values()))],
-        ["Our nets of lower density leave out places in the matrix product alone: the transposition needs the values of all. "
-         "So times fall less than in the thesis."],
+        [("performance climbs dramatically with density", f"R@50 {others[-1]:.1f} to {first:.1f}",
+          first > 1.5 * others[-1]),
+         ("feature computation is a significant fixed cost",
+          f"{min(times.values()):.0f} of {max(times.values()):.0f} ms remain at the lowest density",
+          min(times.values()) > 0.3 * max(times.values()))],
+        ["Our nets of lower density leave out places in the matrix product alone: the transposition needs the values of "
+         "all. So times fall less than in the thesis."],
         {"net": ours, "seed": context.seed}, {ours: sha256(weights)})
 
 
 def _forward(name: str, weights: Any, image: Any, trials: int = 5) -> float:
     """Median seconds of a forward pass, after one that does not count."""
-    predictor = RegionPredictor(name, weights, FOLDER / name / "deploy.prototxt")
+    predictor = RegionPredictor(name, weights)
     taken = []
     for _ in range(trials + 1):
         before = predictor.seconds
@@ -216,11 +219,11 @@ def weights(context: Context) -> Result:
     figures.weights_figure(context.folder / "weights.png", values)
     shares = [_under(values, path.level.side, differences) for differences in (False, True)]
     return Result(
-        pictures=[("weights.png", f"pathway {path.level.name}: L1 norms over channels, R x R blocks of k x k, and of the "
-                   "differences of vertical neighbours")],
+        pictures=[("weights.png", f"pathway {path.level.name}: L1 norms over channels, R x R blocks of k x k, and of "
+                   "the differences of vertical neighbours")],
         claims=[("significant differences lie over the corresponding part of the image",
-                 f"the norm's middle moves with the block, correlation {shares[1]:.2f} for differences, {shares[0]:.2f} for "
-                 "the weights themselves", shares[1] > shares[0])],
+                 f"the norm's middle moves with the block: correlation {shares[1]:.2f} for differences, "
+                 f"{shares[0]:.2f} for the weights themselves", shares[1] > shares[0])],
         notes=[f"A kernel of {values.shape[2]} x {values.shape[3]} shows less of a window than the thesis's."],
         config={"net": net, "pathway": path.level.name}, weights={net: sha256(_weights_of(base, net))})
 
@@ -241,9 +244,8 @@ def sizes(context: Context) -> Result:
     found = _evaluated(base, f"{net}-val", predictor, dataset, splits["val"])
     objects = found.objects[1]
     figures.sizes_figure(context.folder / "sizes.png", objects, found.names)
-    recalled = objects.overlap >= 0.5
-    median = [float(np.median(objects.size[recalled & (objects.pathway == p)])) if (recalled & (objects.pathway == p)).any()
-              else float("nan") for p in range(len(found.names))]
+    of = [objects.size[(objects.overlap >= 0.5) & (objects.pathway == p)] for p in range(len(found.names))]
+    median = [float(np.median(sizes)) if len(sizes) else float("nan") for sizes in of]
     known = [m for m in median if np.isfinite(m)]
     return Result(
         pictures=[("sizes.png", "objects of val by sqrt(area); found at I/U 0.5 above, 0.7 below, by pathway")],
@@ -260,11 +262,12 @@ def planes(context: Context) -> Result:
     picture = dataset.ids(splits["val"])[0]
     image = dataset.image(picture)
     figures.planes_figure(context.folder / "planes.png", predictor(image), image)
-    return Result(pictures=[("planes.png", f"picture {picture}: shapes of regions at their places, finest plane first")],
+    return Result(pictures=[("planes.png", f"picture {picture}: shapes of regions at their places, finest first")],
                   config={"net": net}, weights={net: sha256(_weights_of(base, net))})
 
 
-@experiment("fig4.7", "The best region of each object (with Figure 4.8)", "4.5", NEEDS, "the net of table4.3", SMALL_NEEDS)
+@experiment("fig4.7", "The best region of each object (with Figure 4.8)", "4.5", NEEDS, "the net of table4.3",
+            SMALL_NEEDS)
 def matches(context: Context) -> Result:
     base, net = context.of("table4.3"), net_of(context, "regions-scored")
     predictor, dataset, splits = trained(base, net)
