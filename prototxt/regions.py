@@ -21,6 +21,7 @@ from .errors import NetError
 from .measure import Trace, trace
 from .solvers import Training, solver_parameter
 
+NEW = 10.0   # layers that no classifier has learn so much faster than its own
 DEPLOY_SHAPE = (1, 3, 480, 640)   # the commonest size in COCO (4.3.4)
 PHASES = ("train", "val", "deploy")
 
@@ -236,12 +237,12 @@ def _pathway(n: Any, net: RegionNet, level: Level) -> None:
     stride = dict(stride=net.density) if net.density > 1 else {}
     first = {} if net.matrix else stride
     n[steps[0]] = top = L.Convolution(
-        bottom, num_output=cells, kernel_size=level.kernel, pad=level.kernel // 2, param=weight_and_bias(1.0),
+        bottom, num_output=cells, kernel_size=level.kernel, pad=level.kernel // 2, param=weight_and_bias(NEW),
         weight_filler=dict(type="gaussian", std=0.001), **first)
     if net.transpose:
         n[steps[1]] = top = L.Python(top, module="layers.pairwise", layer="PairwiseTranspose")
     if net.matrix:
-        n[steps[-1]] = L.Convolution(top, num_output=cells, kernel_size=1, param=weight_and_bias(1.0),
+        n[steps[-1]] = L.Convolution(top, num_output=cells, kernel_size=1, param=weight_and_bias(NEW),
                                      weight_filler=dict(type="xavier"), **stride)
     if net.scores:
         # on the dual grid an even kernel, whose output has a place more, is centred as the regions are
@@ -249,7 +250,7 @@ def _pathway(n: Any, net: RegionNet, level: Level) -> None:
         n[f"hidden_{level.name}"], n[f"relu_hidden_{level.name}"] = conv_relu(
             bottom, 64, kernel=kernel, pad=1, stride=net.density, filler="msra")
         n[f"score_{level.name}"] = L.Convolution(
-            n[f"relu_hidden_{level.name}"], num_output=1, kernel_size=1, param=weight_and_bias(1.0),
+            n[f"relu_hidden_{level.name}"], num_output=1, kernel_size=1, param=weight_and_bias(NEW),
             weight_filler=dict(type="gaussian", std=0.001), bias_filler=dict(type="constant", value=-6))
 
 
