@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from data.coco import Instance
 from proposals.errors import DataError
 from proposals.recall import THRESHOLDS
 
@@ -42,7 +43,7 @@ def places(overlap: NDArray[np.float64], threshold: float) -> NDArray[np.int64]:
     return found
 
 
-def recalls(truth: Mapping[int, Sequence[Any]], results: Sequence[Mapping[str, Any]],
+def recalls(truth: Mapping[int, Sequence[Instance]], results: Sequence[Mapping[str, Any]],
             limits: Sequence[int] = LIMITS) -> NDArray[np.float64]:
     """Recall, thresholds x ranges x limits: `THRESHOLDS`, `RANGES`, and the first so many proposals of a picture.
 
@@ -75,7 +76,7 @@ def recalls(truth: Mapping[int, Sequence[Any]], results: Sequence[Mapping[str, A
     return taken / np.where(count, count, np.nan)[:, None]
 
 
-def average_recall(truth: Mapping[int, Sequence[Any]], results: Sequence[Mapping[str, Any]],
+def average_recall(truth: Mapping[int, Sequence[Instance]], results: Sequence[Mapping[str, Any]],
                    limits: Sequence[int] = LIMITS) -> dict[str, dict[int, float]]:
     """AR@N for each range of areas and each N of `limits`, 0..1; arguments as those of `recalls`."""
     mean = recalls(truth, results, limits).mean(0)
