@@ -4,7 +4,7 @@ In each picture the proposals, by falling score, each take the object they overl
 overlap by at least x (the later of two alike): one object to a proposal, one proposal to an object. Recall is the share
 of objects taken, AR@N its mean over x = 0.50, 0.55, ..., 0.95 for the first N. Crowds, and objects whose area is
 outside the range asked for, are no objects; pycocotools lets them absorb proposals that take none, which is no matter
-for recall. Equal to COCOeval with useCats 0 and these maxDets, which its own `summarize` does not print.
+for recall. Equal to `eval["recall"]` of COCOeval with useCats 0 and maxDets of these N.
 
 Compared with R@x of all regions (`proposals.recall`): that is never smaller, for any N, and equal for N large enough
 where no region overlaps two objects by x. Masks that are disjoint never do for x > 1/2: half of a region would be in
