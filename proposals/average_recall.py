@@ -4,7 +4,7 @@ In each picture the proposals, by falling score, each take the object they overl
 overlap by at least x (the later of two alike): one object to a proposal, one proposal to an object. Recall is the share
 of objects taken, AR@N its mean over x = 0.50, 0.55, ..., 0.95 for the first N. Crowds, and objects whose area is
 outside the range asked for, are no objects; pycocotools lets them absorb proposals that take none, which is no matter
-for recall. Equal to COCOeval with useCats 0 and these maxDets, which its own `summarize` does not print.
+for recall. Equal to `eval["recall"]` of COCOeval with useCats 0 and maxDets of these N.
 
 Compared with R@x of all regions (`proposals.recall`): that is never smaller, for any N, and equal for N large enough
 where no region overlaps two objects by x. Masks that are disjoint never do for x > 1/2: half of a region would be in
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from data.coco import Instance
 from proposals.errors import DataError
 from proposals.recall import THRESHOLDS
 
@@ -42,7 +43,7 @@ def places(overlap: NDArray[np.float64], threshold: float) -> NDArray[np.int64]:
     return found
 
 
-def recalls(truth: Mapping[int, Sequence[Any]], results: Sequence[Mapping[str, Any]],
+def recalls(truth: Mapping[int, Sequence[Instance]], results: Sequence[Mapping[str, Any]],
             limits: Sequence[int] = LIMITS) -> NDArray[np.float64]:
     """Recall, thresholds x ranges x limits: `THRESHOLDS`, `RANGES`, and the first so many proposals of a picture.
 
@@ -75,7 +76,7 @@ def recalls(truth: Mapping[int, Sequence[Any]], results: Sequence[Mapping[str, A
     return taken / np.where(count, count, np.nan)[:, None]
 
 
-def average_recall(truth: Mapping[int, Sequence[Any]], results: Sequence[Mapping[str, Any]],
+def average_recall(truth: Mapping[int, Sequence[Instance]], results: Sequence[Mapping[str, Any]],
                    limits: Sequence[int] = LIMITS) -> dict[str, dict[int, float]]:
     """AR@N for each range of areas and each N of `limits`, 0..1; arguments as those of `recalls`."""
     mean = recalls(truth, results, limits).mean(0)

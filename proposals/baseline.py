@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from data.coco import Instance
 from halide_kernels import rle
 from halide_kernels.nms import Pathway
 from proposals.errors import DataError
@@ -63,7 +63,7 @@ class Choice:
     tried: tuple[tuple[float, ...], ...]   # the radii that each pathway could choose from
 
 
-def best_radii(pictures: Iterable[tuple[Sequence[Plane], Sequence[Any]]],
+def best_radii(pictures: Iterable[tuple[Sequence[Plane], Sequence[Instance]]],
                tried: Sequence[Sequence[float]] | None = None, progress: bool = False) -> Choice:
     """The radius of each pathway, out of `tried` (`radii` of each side), with the greatest ABO of all together.
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from data.coco import Instance
 from halide_kernels import bilinear_loss
 from proposals.plane import Plane, size_of, thin, thinned
 
@@ -138,7 +139,7 @@ def _best_of(planes: Sequence[Plane], area: Sequence[Any], mask: Any) -> tuple[f
     return best
 
 
-def best_overlaps(planes: Sequence[Plane], instances: Sequence[Any], area: Sequence[Any] | None = None) -> Best:
+def best_overlaps(planes: Sequence[Plane], instances: Sequence[Instance], area: Sequence[Any] | None = None) -> Best:
     """The best I/U of each instance (of its `mask`, bool, h x w) over all regions of all planes.
 
     `area`: what `areas` gives for each plane, if it is known already. An instance without pixels has overlap 0.
@@ -154,7 +155,7 @@ def best_overlaps(planes: Sequence[Plane], instances: Sequence[Any], area: Seque
     return Best(np.array(overlap, float), *(np.array(line, np.int64) for line in place))
 
 
-def by_density(planes: Sequence[Plane], instances: Sequence[Any], steps: Sequence[int]) -> dict[int, Best]:
+def by_density(planes: Sequence[Plane], instances: Sequence[Instance], steps: Sequence[int]) -> dict[int, Best]:
     """`best_overlaps` for every m-th centre of each plane, for each m in `steps`; y and x count the centres left."""
     if not len(instances):
         return {step: best_overlaps(planes, instances) for step in steps}

@@ -1,4 +1,4 @@
-"""What a region net gives for one picture, pathway by pathway, and the objects that are in it (thesis 4.3, 4.4).
+"""What a region net gives for one picture, pathway by pathway (thesis 4.3).
 
 A region's mask: its R x R logits, upsampled bilinearly by the size of a cell (tents that fade to 0 at the window's
 edge), where they are above 0, cut off at the picture's border: `halide_kernels.rle` defines it.
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.coco import Instance
 from halide_kernels import rle
 from halide_kernels.nms import Pathway
 from proposals.errors import DataError
@@ -74,17 +75,7 @@ def thinned(plane: Plane, step: int) -> Plane:
     return Plane(plane.name, place, thin(plane.cells, step), thin(plane.scores, step))
 
 
-@dataclass(frozen=True)
-class Instance:
-    """An object of a picture.  Functions here use `mask`, `area` and `crowd` of what they are given, no more."""
-    mask: NDArray[np.bool_]   # h x w
-    area: float               # COCO's `area`: of the polygons, near the mask's pixels; of a crowd it may differ much
-    crowd: bool = False       # a region of many objects: not ground truth, and what lies in it is not wrong
-    id: int = 0
-    category: int = 1
-
-
-def size_of(instances: Sequence[Any]) -> tuple[int, int]:
+def size_of(instances: Sequence[Instance]) -> tuple[int, int]:
     """Height and width of the picture of some instances.  Raises DataError where masks differ in size, or none is."""
     sizes = {tuple(instance.mask.shape) for instance in instances}
     if len(sizes) != 1 or len(next(iter(sizes))) != 2:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from data.coco import Instance
 from proposals.overlap import Best, best_overlaps, by_density
 from proposals.plane import Plane
 
@@ -35,24 +35,24 @@ class Objects:
         return np.sqrt(self.area)
 
 
-def objects_of(planes: Sequence[Plane], instances: Sequence[Any]) -> Objects:
+def objects_of(planes: Sequence[Plane], instances: Sequence[Instance]) -> Objects:
     """The objects of one picture and their best overlaps."""
     objects = _objects(instances)
     return _with_areas(best_overlaps(planes, objects), objects)
 
 
-def objects_by_density(planes: Sequence[Plane], instances: Sequence[Any], steps: Sequence[int] = DENSITIES,
+def objects_by_density(planes: Sequence[Plane], instances: Sequence[Instance], steps: Sequence[int] = DENSITIES,
                        ) -> dict[int, Objects]:
     """The same where only every m-th region centre is used, for each m of `steps`."""
     objects = _objects(instances)
     return {step: _with_areas(best, objects) for step, best in by_density(planes, objects, steps).items()}
 
 
-def _objects(instances: Sequence[Any]) -> list[Any]:
+def _objects(instances: Sequence[Instance]) -> list[Instance]:
     return [instance for instance in instances if not instance.crowd]
 
 
-def _with_areas(best: Best, objects: Sequence[Any]) -> Objects:
+def _with_areas(best: Best, objects: Sequence[Instance]) -> Objects:
     return Objects(best.overlap, best.plane, np.array([float(one.area) for one in objects]))
 
 

@@ -3,9 +3,14 @@
 import numpy as np
 from hypothesis import strategies as st
 
+from data.coco import Instance
 from halide_kernels import rle
 from halide_kernels.nms import Pathway
-from proposals.plane import Instance, Plane
+from proposals.plane import Plane
+
+
+def an_instance(mask, area, crowd=False, id=0):
+    return Instance(mask, float(area), bool(crowd), id, 1)
 
 
 def whole_mask(plane, y, x, height, width):
@@ -35,7 +40,7 @@ def random_objects(numbers, height, width, count, disjoint=False, crowd=0.0):
         if disjoint:
             mask &= ~taken
             taken |= mask
-        found.append(Instance(mask, float(mask.sum()), bool(numbers.random() < crowd), n))
+        found.append(an_instance(mask, mask.sum(), numbers.random() < crowd, n))
     return found
 
 

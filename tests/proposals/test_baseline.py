@@ -11,9 +11,8 @@ from halide_kernels.nms import Pathway
 from proposals import baseline
 from proposals.errors import DataError
 from proposals.overlap import areas
-from proposals.plane import Instance
 from proposals.recall import objects_of
-from tests.proposals.drawn import pictures
+from tests.proposals.drawn import an_instance, pictures
 
 
 @pytest.mark.tiny
@@ -45,8 +44,8 @@ def drawn(seed):
         planes = [baseline.grid_of("fine", Pathway(-9, -9, 3, 3, 6), (21, 27)),
                   baseline.grid_of("coarse", Pathway(-30, -30, 10, 10, 6), (7, 9))]
         masks = [np.hypot(y - numbers.uniform(10, 50), x - numbers.uniform(10, 70)) < r for r in (5, 6, 20)]
-        found.append((planes, [Instance(mask, 1.0, crowd) for mask, crowd in zip(masks, (0, 0, 0), strict=True)]
-                      + [Instance(masks[0], 1.0, True)]))
+        found.append((planes, [an_instance(mask, 1.0, crowd) for mask, crowd in zip(masks, (0, 0, 0), strict=True)]
+                      + [an_instance(masks[0], 1.0, True)]))
     return found
 
 

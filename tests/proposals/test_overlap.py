@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from halide_kernels.nms import Pathway
 from proposals import overlap
 from proposals.errors import DataError
-from proposals.plane import Instance, Plane, thin, thinned
-from tests.proposals.drawn import pictures, whole_mask
+from proposals.plane import Plane, thin, thinned
+from tests.proposals.drawn import an_instance, pictures, whole_mask
 
 
 def brute_force(planes, instances):
@@ -61,7 +61,7 @@ def test_chunks_of_a_large_picture(monkeypatch):
                     numbers.integers(-4, 5, (324, 60 // cell, 70 // cell)).astype(np.float32),
                     np.zeros((60 // cell, 70 // cell), np.float32)) for cell in (8, 32)]
     y, x = np.mgrid[:60, :70]
-    instances = [Instance(np.hypot(y - cy, x - cx) < r, 1.0) for cy, cx, r in ((20, 20, 4), (30, 40, 25), (50, 5, 50))]
+    instances = [an_instance(np.hypot(y - cy, x - cx) < r, 1) for cy, cx, r in ((20, 20, 4), (30, 40, 25), (50, 5, 50))]
     expected = brute_force(planes, instances)
     for pixels in (overlap._PIXELS, 1000, 1):
         monkeypatch.setattr(overlap, "_PIXELS", pixels)
@@ -89,9 +89,9 @@ def test_a_region_that_is_the_object_an_empty_object_and_no_object():
     plane = Plane("one", Pathway(0, 0, 4, 2, 3), np.ones((9, 2, 2), np.float32), np.zeros((2, 2), np.float32))
     same, empty = np.zeros((12, 12), bool), np.zeros((12, 12), bool)
     same[4:10, :6] = True
-    best = overlap.best_overlaps([plane], [Instance(same, 36.0), Instance(empty, 0.0)])
+    best = overlap.best_overlaps([plane], [an_instance(same, 36.0), an_instance(empty, 0.0)])
     assert as_rows(best) == [(1.0, 0, 1, 0), (0.0, -1, -1, -1)]
-    assert as_rows(overlap.best_overlaps([], [Instance(same, 36.0)])) == [(0.0, -1, -1, -1)]
+    assert as_rows(overlap.best_overlaps([], [an_instance(same, 36.0)])) == [(0.0, -1, -1, -1)]
     assert as_rows(overlap.best_overlaps([plane], [])) == []
     assert as_rows(overlap.by_density([plane], [], [2])[2]) == []
 
@@ -107,4 +107,4 @@ def test_refusals():
     with pytest.raises(DataError, match="every m-th"):
         thinned(plane, 0)
     with pytest.raises(DataError, match="no size in common"):
-        overlap.best_overlaps([plane], [Instance(np.ones((2, 2), bool), 4.0), Instance(np.ones((2, 3), bool), 6.0)])
+        overlap.best_overlaps([plane], [an_instance(np.ones((2, width), bool), 4) for width in (2, 3)])

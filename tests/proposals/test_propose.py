@@ -69,7 +69,7 @@ def test_a_file_that_pycocotools_reads(tmp_path):
         assert annotation["category_id"] == 1 and annotation["score"] == plane.scores[one.y, one.x]
 
 
-@pytest.mark.tiny
+@pytest.mark.unit
 def test_no_region_no_plane_no_score():
     cells, scores = np.ones((4, 1, 3), np.float32), np.array([[np.nan, -np.inf, 2]], np.float32)
     place = Pathway(0, 0, 4, 2, 2)

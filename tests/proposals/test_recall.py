@@ -8,7 +8,8 @@ from hypothesis.extra.numpy import arrays
 
 from halide_kernels.nms import Pathway
 from proposals import recall
-from proposals.plane import Instance, Plane
+from proposals.plane import Plane
+from tests.proposals.drawn import an_instance
 
 
 @pytest.mark.tiny
@@ -56,7 +57,7 @@ def test_crowds_are_no_objects_and_pictures_add_up():
     plane = Plane("one", Pathway(0, 0, 4, 2, 2), np.ones((4, 2, 2), np.float32), np.zeros((2, 2), np.float32))
     mask = np.zeros((8, 8), bool)
     mask[4:, 4:] = True
-    instances = [Instance(mask, 15.5), Instance(~mask, 48.0, crowd=True), Instance(mask[::-1], 16.0)]
+    instances = [an_instance(mask, 15.5), an_instance(~mask, 48.0, crowd=True), an_instance(mask[::-1], 16.0)]
     objects = recall.objects_of([plane], instances)
     assert objects.overlap.tolist() == [1, 1] and objects.area.tolist() == [15.5, 16]
     both = recall.together([objects, recall.objects_of([plane], []), objects])
