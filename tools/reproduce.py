@@ -21,14 +21,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools.errors import CaffeError, RunError, Stopped, report
 from tools.experiments.page import as_text, write_page
-from tools.experiments.registry import NOT_COMPUTED, Context, Experiment, Need, experiments, find, folder_for
+from tools.experiments.registry import NOT_COMPUTED, Context, Experiment, Need, find, folder_for
 from tools.plan import commit, versions
 from tools.run_folder import differences, write
 from tools.score_files import to_json
 from tools.session import choose_device
 
 
-def listing(context: Context) -> str:
+def listing(context: Context, chosen: Sequence[Experiment]) -> str:
     """Each experiment, what its two variants need, whether that is here, and what of the thesis is no experiment."""
     checked: dict[Need, bool] = {}
 
@@ -39,7 +39,7 @@ def listing(context: Context) -> str:
         return ", ".join(f"{need}{'' if checked[need] else ' (missing)'}" for need in needs) or "nothing"
 
     lines = []
-    for entry in experiments().values():
+    for entry in chosen:
         lines += [f"{entry.name:17}  {entry.title} ({entry.section})", f"{'needs':>17}  {state(entry.needs)}"]
         if entry.small:
             lines += [f"{'--small':>17}  {entry.small}", f"{'needs':>17}  {state(entry.small_needs)}"]
@@ -99,7 +99,7 @@ def check_given(given: argparse.Namespace, chosen: Sequence[Experiment]) -> None
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="reproduce.py", description=(__doc__ or "").splitlines()[0])
     p.add_argument("action", choices=["list", "run", "report"])
-    p.add_argument("names", nargs="*", metavar="NAME", help="for run: table3.2, fig1.1, ..., chapter3, all")
+    p.add_argument("names", nargs="*", metavar="NAME", help="table3.2, fig1.1, ..., chapter3, all (all)")
     p.add_argument("--small", action="store_true", help="the small variant, with the data at hand")
     p.add_argument("--data-dir", metavar="DIR", help="folder of a data set, named as the set (camvid)")
     p.add_argument("--weights", metavar="FILE", help="a classifier's caffemodel, named as published")
@@ -112,7 +112,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = parser().parse_args(arguments)
+    options = parser()
+    given = options.parse_args(arguments)
+    if given.action == "report" and given.names:
+        options.error("report takes no names: it shows every result below --out")
     out, failed = Path(given.out), 0
 
     def context(name: str) -> Context:
@@ -123,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = find(given.names or ["all"])
         check_given(given, chosen)
         if given.action == "list":
-            print(listing(context("list")))
+            print(listing(context("list"), chosen))
             return 0
         chosen = chosen if given.action == "run" else []
         for entry in chosen:

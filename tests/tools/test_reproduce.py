@@ -62,6 +62,7 @@ def test_list_says_what_is_missing(capsys):
     assert blocks["table3.2"][1].startswith("needs  data seg11valid (missing), weights VGG_ILSVRC_16_layers.caffemodel")
     assert blocks["bounds"][2:4] == ["--small  on CamVid val", "needs  data camvid (missing)"]
     assert blocks["fig1.1"][1] == "needs  nothing"
+    assert list(listed(capsys, "fig1.1")) == ["fig1.1", "not"]
 
 
 def test_list_says_what_is_there(tmp_path, tiny_set, capsys):
@@ -116,6 +117,9 @@ def test_a_folder_that_nothing_would_read_is_refused(option, path, known, capsys
 def test_nothing_was_run(capsys):
     assert reproduce.main(["report"]) == 1
     assert "nothing has been run" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        reproduce.main(["report", "fig1.1"])
+    assert "report takes no names" in capsys.readouterr().err
 
 
 @pytest.mark.tiny
