@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools.errors import CaffeError, RunError, Stopped, report
 from tools.experiments.page import as_text, write_page
-from tools.experiments.registry import NOT_COMPUTED, Context, Experiment, Need, find, folder_for
+from tools.experiments.registry import NOT_COMPUTED, Context, Experiment, Need, find, folder_for, set_in
 from tools.plan import commit, versions
 from tools.run_folder import differences, write
 from tools.score_files import to_json
@@ -89,9 +89,12 @@ def run(entry: Experiment, context: Context, again: bool = False) -> dict[str, A
 
 def check_given(given: argparse.Namespace, chosen: Sequence[Experiment]) -> None:
     """Raise RunError for --data-dir or --weights that is named as nothing the chosen experiments read."""
-    for option, kind, path in (("--data-dir", "data", given.data_dir), ("--weights", "weights", given.weights)):
+    for option, kind, path, called in (
+        ("--data-dir", "data", given.data_dir, set_in(given.data_dir or "")),
+        ("--weights", "weights", given.weights, Path(given.weights or "").name),
+    ):
         wanted = {need.name for entry in chosen for need in (*entry.needs, *entry.small_needs) if need.kind == kind}
-        if path and Path(path).name.lower() not in {name.lower() for name in wanted}:
+        if path and called not in wanted:
             raise RunError(f"{option} has not the name of anything that is read here", file=path,
                            expected=" or ".join(sorted(wanted)) or "nothing", help="rename it, or link to it by a name")
 

@@ -114,6 +114,11 @@ def test_a_folder_that_nothing_would_read_is_refused(option, path, known, capsys
     assert option in said and known in said
 
 
+def test_a_folder_may_have_more_behind_the_name(capsys):
+    assert reproduce.main(["list", "fig3.5", "--data-dir", "camvid-tiny"]) == 0
+    assert reproduce.main(["list", "fig3.5", "--data-dir", "tiny-camvid"]) == 1
+
+
 def test_nothing_was_run(capsys):
     assert reproduce.main(["report"]) == 1
     assert "nothing has been run" in capsys.readouterr().err

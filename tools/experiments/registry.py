@@ -46,6 +46,11 @@ def _find_gpu(number: int | None) -> None:
     caffe.set_device(number or 0)
 
 
+def set_in(folder: str) -> str:
+    """Which data set a folder holds: the one that it is named as, or begins with: coco, coco-tiny."""
+    return Path(folder).name.lower().split("-")[0]
+
+
 @dataclass(frozen=True)
 class Context:
     """Where an experiment works and with what: its folder, the small variant or the whole, data, weights, GPU.
@@ -74,11 +79,9 @@ class Context:
         return open_dataset(self.data_name(name))
 
     def data_name(self, name: str) -> str:
-        """What `tools/solve.py` calls the data set `name`: a name or a folder.
-
-        `data_dir` is that set if its name is the set's, or begins with it: coco, coco-tiny."""
-        given = Path(self.data_dir) if self.data_dir else None
-        return str(given.resolve()) if given and given.name.lower().split("-")[0] == name else name
+        """What `tools/solve.py` calls the data set `name`: a name or a folder."""
+        given = self.data_dir if self.data_dir and set_in(self.data_dir) == name else None
+        return str(Path(given).resolve()) if given else name
 
     def weights_file(self, name: str) -> Path:
         """The caffemodel `name`: `weights` where it has that name, else where models are kept.  Raises RunError."""
