@@ -14,7 +14,8 @@ from typing import Any
 
 from .errors import NetError
 
-_ELEMENTWISE = {"ReLU", "Dropout", "LRN", "Scale", "Split", "Softmax", "Sigmoid", "TanH", "Power", "PReLU"}
+_ELEMENTWISE = {"AbsVal", "BatchNorm", "Bias", "BNLL", "Dropout", "ELU", "Exp", "Log", "LRN", "Power", "PReLU", "ReLU",
+                "Scale", "Sigmoid", "Softmax", "Split", "TanH", "Threshold"}
 _ENDS = {"SoftmaxWithLoss", "Accuracy", "Silence"}
 
 
@@ -197,7 +198,8 @@ def _merge(layer: Any, bottoms: list[Trace]) -> Trace:
 _RULES: Mapping[str, Callable[[Any, list[Trace]], Trace]] = {
     **dict.fromkeys(("Convolution", "Pooling", "InnerProduct"), _window),
     **dict.fromkeys(("Concat", "Eltwise"), _merge),
-    **dict.fromkeys(_ELEMENTWISE, lambda layer, bottoms: bottoms[0]),
+    # Flatten: its values keep their places, over which an InnerProduct then sums
+    **dict.fromkeys((*_ELEMENTWISE, "Flatten"), lambda layer, bottoms: bottoms[0]),
     "Deconvolution": _deconvolution,
     "Crop": _crop,
 }
@@ -216,6 +218,10 @@ def _parameters(layer: Any, shape: tuple[int, int, int]) -> list[tuple[int, floa
         sizes = [outputs * channels * height * width]
     elif layer.type == "Scale":
         outputs, bias, sizes = channels, layer.scale_param.bias_term, [channels]
+    elif layer.type == "Bias":
+        outputs, bias, sizes = channels, False, [channels]
+    elif layer.type == "BatchNorm":   # statistics, which no solver changes whatever lr_mult says
+        return [(channels, 0.0), (channels, 0.0), (1, 0.0)]
     elif layer.type == "PReLU":
         outputs, bias, sizes = 0, False, [1 if layer.prelu_param.channel_shared else channels]
     else:
