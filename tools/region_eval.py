@@ -94,8 +94,8 @@ def evaluate(planes_of: Callable[[Any], Sequence[Plane]], dataset: COCO, ids: Se
             scored = any(np.ptp(plane.scores) > 0 for plane in planes)
         truth[int(picture)] = instances
         if scored:
-            results += [one.record(int(picture))
-                        for one in propose(planes, *image.shape[:2], threshold=overlap, most=max(LIMITS))]
+            height, width = image.shape[:2]
+            results += [one.record(int(picture)) for one in propose(planes, height, width, overlap, max(LIMITS))]
         regions += sum(plane.scores.size for plane in planes)
         strides = {step: step * min(plane.place.stride for plane in planes) for step in densities}
         names = tuple(plane.name for plane in planes)

@@ -171,7 +171,9 @@ class RegionPredictor:
         """The planes of an image of this size without content: where its regions lie."""
         self.net.blobs["data"].reshape(1, 3, height, width)
         self.net.reshape()
-        return [grid_of(path.level.name, _place(path), self.net.blobs[path.regions].shape[2:]) for path in self.paths]
+        shapes = {path.regions: tuple(self.net.blobs[path.regions].data.shape) for path in self.paths}
+        return [grid_of(path.level.name, _place(path), (shapes[path.regions][2], shapes[path.regions][3]))
+                for path in self.paths]
 
     def _plane(self, path: Pathway) -> Plane:
         cells = np.array(self.net.blobs[path.regions].data[0], np.float32)

@@ -116,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser()
-    given = options.parse_args(arguments)
+    given = options.parse_intermixed_args(arguments)   # names may follow options
     if given.action == "report" and given.names:
         options.error("report takes no names: it shows every result below --out")
     out, failed = Path(given.out), 0

@@ -24,7 +24,8 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
-    assert regions.main(["train", "small-regions-scored", "--data", str(folder), "--iters", "3", "--out", str(out)]) == 0
+    arguments = ["train", "small-regions-scored", "--data", str(folder), "--iters", "3", "--out", str(out)]
+    assert regions.main(arguments) == 0
     return out
 
 

@@ -52,7 +52,7 @@ def test_proposals_and_what_follows_from_the_same_run(context):
     assert list(by_density) == ["2", "4", "6", "8", "16"]
     dense = [ours for _, ours in by_density["2"]][:4]
     assert dense == pytest.approx([ours for _, ours in recall["small-regions-scored"]])
-    for name in ("fig4.3", "fig4.5", "fig4.6", "fig4.7"):
+    for name in ("fig4.3", "fig4.5", "fig4.6", "fig4.7", "fig4.8"):
         run(name, context)
 
 
