@@ -106,12 +106,13 @@ class COCO(Dataset):
         return instance_map(self.instances(picture), info["height"], info["width"], self.label_path(picture))
 
     def classes_of(self, label: str) -> tuple[str, ...]:
-        """Numbers of instances, not categories: the map has up to 254."""
+        """Numbers of instances, not categories: as many as the picture with the most has, of all splits."""
         return self._numbers
 
     @cached_property
     def _numbers(self) -> tuple[str, ...]:
-        return ("background", *(str(i) for i in range(1, 255)))
+        most = max((len(found) for split in self.splits() for found in self.api(split).imgToAnns.values()), default=0)
+        return ("background", *(str(i) for i in range(1, most + 1)))
 
     def _split_of(self, picture: str) -> str:
         for split in self.splits():

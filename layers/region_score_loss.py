@@ -72,7 +72,7 @@ class RegionScoreLoss(caffe.Layer):
         targets = np.stack([score_targets(image[0], scores.shape[1:], self.stride, self.window, self.first, self.void,
                                           self.least, self.most, self.off) for image in bottom[1].data])
         counts, high = targets >= 0, targets == 1
-        share = 1 / max(1, np.count_nonzero(high), np.count_nonzero(counts) / 100)
+        share = 1 / max(1.0, float(np.count_nonzero(high)), np.count_nonzero(counts) / 100)
         tail = np.exp(-abs(scores))   # at most 1, so nothing overflows
         losses = np.maximum(scores, 0) - scores * high + np.log1p(tail)
         top[0].data[...] = share * losses[counts].sum(dtype=np.float64)

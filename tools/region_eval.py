@@ -83,7 +83,9 @@ def evaluate(planes_of: Callable[[Any], Sequence[Plane]], dataset: COCO, ids: Se
     found: dict[int, list[Objects]] = {step: [] for step in densities}
     truth: dict[int, Sequence[Any]] = {}
     results: list[dict[str, Any]] = []
-    regions, strides, names = 0, {}, ()   # type: ignore[var-annotated]
+    regions = 0
+    strides: dict[int, int] = {}
+    names: tuple[str, ...] = ()
     for picture in tqdm(ids, unit="picture", disable=None):
         image = dataset.image(picture)
         instances = dataset.instances(picture)

@@ -96,7 +96,7 @@ def proposals(context: Context) -> Result:
     for net in (ours, plain):
         ar = (found[net].ar or {})["all"]
         numbers = [*(100 * ar[n] for n in LIMITS), 1000 * seconds[net]]
-        thesis = OURS if net == ours and not context.small else (None,) * 4
+        thesis: tuple[float | None, ...] = OURS if net == ours and not context.small else (None,) * 4
         rows[net] = list(zip(thesis, numbers, strict=True))
     recall = {name: [(None, 100 * one.measures[m]) for m in MEASURES] for name, one in found.items()}
     figures.density_figure(context.folder / "density.png", {name: density_table(found[name].objects)
