@@ -21,7 +21,7 @@ from .errors import NetError
 from .measure import Trace, trace
 from .solvers import Training, solver_parameter
 
-NEW = 10.0   # layers that no classifier has learn so much faster than its own
+LAST = 10.0   # the layers that give regions and scores learn so much faster than those below them
 DEPLOY_SHAPE = (1, 3, 480, 640)   # the commonest size in COCO (4.3.4)
 PHASES = ("train", "val", "deploy")
 
@@ -146,7 +146,7 @@ REGION_NETS: Mapping[str, RegionNet] = MappingProxyType({net.name: net for net i
 _thesis = Training(base_lr=1e-4, max_iter=160000, momentum=0.99, weight_decay=5e-4, snapshot=10000)
 TRAINING: Mapping[str, Training] = MappingProxyType({
     "vgg16": _thesis,
-    "squeezenet": replace(_thesis, base_lr=2e-4, max_iter=800, lr_policy="poly", solver=dict(power=0.9),
+    "squeezenet": replace(_thesis, base_lr=2e-4, max_iter=2400, lr_policy="poly", solver=dict(power=0.9),
                           augment=dict(mirror=True), snapshot=200),
     "small": replace(_thesis, base_lr=1e-3, max_iter=800, lr_policy="poly", solver=dict(power=0.9),
                      augment=dict(mirror=True), snapshot=400),
@@ -237,12 +237,12 @@ def _pathway(n: Any, net: RegionNet, level: Level) -> None:
     stride = dict(stride=net.density) if net.density > 1 else {}
     first = {} if net.matrix else stride
     n[steps[0]] = top = L.Convolution(
-        bottom, num_output=cells, kernel_size=level.kernel, pad=level.kernel // 2, param=weight_and_bias(NEW),
+        bottom, num_output=cells, kernel_size=level.kernel, pad=level.kernel // 2, param=weight_and_bias(LAST),
         weight_filler=dict(type="gaussian", std=0.001), **first)
     if net.transpose:
         n[steps[1]] = top = L.Python(top, module="layers.pairwise", layer="PairwiseTranspose")
     if net.matrix:
-        n[steps[-1]] = L.Convolution(top, num_output=cells, kernel_size=1, param=weight_and_bias(NEW),
+        n[steps[-1]] = L.Convolution(top, num_output=cells, kernel_size=1, param=weight_and_bias(LAST),
                                      weight_filler=dict(type="xavier"), **stride)
     if net.scores:
         # on the dual grid an even kernel, whose output has a place more, is centred as the regions are
@@ -250,7 +250,7 @@ def _pathway(n: Any, net: RegionNet, level: Level) -> None:
         n[f"hidden_{level.name}"], n[f"relu_hidden_{level.name}"] = conv_relu(
             bottom, 64, kernel=kernel, pad=1, stride=net.density, filler="msra")
         n[f"score_{level.name}"] = L.Convolution(
-            n[f"relu_hidden_{level.name}"], num_output=1, kernel_size=1, param=weight_and_bias(NEW),
+            n[f"relu_hidden_{level.name}"], num_output=1, kernel_size=1, param=weight_and_bias(LAST),
             weight_filler=dict(type="gaussian", std=0.001), bias_filler=dict(type="constant", value=-6))
 
 
@@ -266,7 +266,7 @@ def _losses(n: Any, place: Pathway, net: RegionNet) -> None:
         most = 1 if level is net.levels[-1] else SCORED[1]
         n[f"score_loss_{level.name}"] = L.Python(
             n[place.score], n.instances, module="layers.region_score_loss", layer="RegionScoreLoss",
-            loss_weight=0.1, param_str=str({**geometry, "least": least, "most": most}))
+            loss_weight=0.05, param_str=str({**geometry, "least": least, "most": most}))
 
 
 SCORED = (0.375, 0.75)
