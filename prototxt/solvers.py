@@ -165,7 +165,7 @@ _tiny = replace(   # for the pictures of 64 x 64 of the drawn sets with depth, o
 )
 _tuned = {
     "squeezenet-fcn16s": _squeezenet,
-    "squeezenet-fcn16s-fixed": replace(_squeezenet, rates=Rates(base=0)),
+    "squeezenet-fcn16s-fixed": replace(_squeezenet, max_iter=2500, rates=Rates(base=0)),
     "squeezenet-fcn8s": replace(_squeezenet, base_lr=7e-4, max_iter=2500),
     "squeezenet-fcn4s": replace(_squeezenet, base_lr=1e-4, max_iter=1000),
     "small-fcn32s": _small,
