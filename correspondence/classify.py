@@ -57,7 +57,8 @@ def collect(
     for picture in progress(list(by_picture)):
         image = read(picture)
         height, width = image.shape[:2]
-        marked = [(each.category, name, (k.x, k.y)) for each in by_picture[picture] for name, k in each.keypoints.items()
+        marked = [(each.category, name, (k.x, k.y))
+                  for each in by_picture[picture] for name, k in each.keypoints.items()
                   if k.visible and -0.5 <= k.x < width - 0.5 and -0.5 <= k.y < height - 0.5]
         if not marked:
             continue
@@ -122,8 +123,8 @@ def sweep(
     if len(set(samples.pictures)) < folds:
         raise DataError(f"{folds} folds need as many pictures", found=len(set(samples.pictures)))
     parts = list(GroupKFold(folds).split(samples.names, groups=samples.pictures))
-    return {c: float(np.mean([accuracy(samples.of(train), samples.of(test), layer, c, scaled) for train, test in parts]))
-            for c in values}
+    return {c: float(np.mean([accuracy(samples.of(train), samples.of(test), layer, c, scaled)
+                              for train, test in parts])) for c in values}
 
 
 def responses(machine: LinearSVC, name: str, features: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -146,9 +147,9 @@ def around(image: NDArray, point: tuple[float, float], source: DenseFeatures | f
 
 
 def histogram(maps: Iterable[NDArray[np.float64]]) -> tuple[NDArray[np.int64], int]:
-    """How often the maximum of square maps is where, without their border; and how often it is on the border (Figure 2.5).
+    """How often the maximum of square maps is where, and how often it is on their border (Figure 2.5).
 
-    The counts have the maps' size; their border is 0.
+    The counts have the maps' size; maxima on the border are not among them.
     """
     counts: NDArray[np.int64] | None = None
     border = 0

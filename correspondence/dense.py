@@ -15,7 +15,7 @@ from surgery.dilate import dilate
 
 
 class DenseFeatures:
-    """One layer of a net at a single-pixel stride: the same filters, dilated in place of subsampling (surgery/dilate.py).
+    """One layer of a net at a single-pixel stride: its filters, dilated in place of subsampling (surgery/dilate.py).
 
     Arguments as FeatureNet's.  A feature is the one that the net would compute with its receptive field's centre on
     that pixel and the field within the image, so that padding plays no part; beyond the image there is the mean
@@ -57,7 +57,7 @@ class DenseFeatures:
 
 
 def without_padding(net: Any) -> Any:
-    """A net without strides that computes only what no padding has touched: blobs shrink, and are cropped where they meet.
+    """A net without strides that computes only what no padding touches: blobs shrink, and are cropped where they meet.
 
     So a crop of the size of a receptive field gives one feature.  Raises NetError for a stride or a Deconvolution.
     """

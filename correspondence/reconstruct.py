@@ -1,4 +1,4 @@
-"""What features keep of an image: patches replaced by those of nearest neighbours, and averaged receptive fields (2.1)."""
+"""What features keep of an image: patches replaced by those of nearest neighbours, averaged receptive fields (2.1)."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def from_neighbours(
     index, cosine = nearest(grid.features.reshape(-1, grid.features.shape[2]), database.features, k, excluded)
     size = round(grid.stride)
     patches = np.zeros((len(index), size, size, 3), np.float32)
-    for found in sorted(zip(database.picture[index].ravel(), index.ravel(), np.repeat(np.arange(len(index)), k),
-                            strict=True)):   # picture by picture, so that each is read once
-        picture, feature, patch = found
-        patches[patch] += window(read(database.pictures[picture]), database.place[feature], size)
+    found, patch = index.ravel(), np.repeat(np.arange(len(index)), k)
+    for i in np.argsort(database.picture[found], kind="stable"):   # picture by picture, so that each is read once
+        image = read(database.pictures[int(database.picture[found[i]])])
+        patches[patch[i]] += window(image, database.place[found[i]], size)
     return assemble(grid, (patches / k).reshape(*grid.shape, size, size, 3)), cosine
 
 
@@ -90,8 +90,8 @@ def fields(
 ) -> NDArray[np.float32]:
     """The whole receptive fields of features of a database, N x size x size x 3."""
     size = round(database.size)
-    return np.array([window(read(database.pictures[database.picture[i]]), database.place[i], size) for i in chosen],
-                    np.float32)
+    return np.array([window(read(database.pictures[int(database.picture[i])]), database.place[i], size)
+                     for i in chosen], np.float32)
 
 
 def expanded(image: NDArray[np.float32]) -> Picture:
