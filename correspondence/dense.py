@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from correspondence.errors import DataError, NetError
-from correspondence.grids import FeatureNet
+from correspondence.grids import FeatureNet, sized
 from surgery.dilate import dilate
 
 
@@ -30,8 +30,8 @@ class DenseFeatures:
         blob = strided.blobs[layer]
         self.field = int(strided.place(layer, 1024, 1024).field)
         self.mean = np.asarray(mean, np.float32)[::-1]
-        self.net = FeatureNet(without_padding(dilate(strided.definition, blob, keep_padding=True)), weights, [blob],
-                              mean, scale)
+        dilated = dilate(sized(strided.definition, self.field, self.field), blob, keep_padding=True)
+        self.net = FeatureNet(without_padding(dilated), weights, [blob], mean, scale)
 
     def around(self, image: ArrayLike, point: ArrayLike, reach: int) -> NDArray[np.float32]:
         """The features at all pixels up to `reach` away from the pixel at a point (x, y) of an image (H x W x 3 RGB).

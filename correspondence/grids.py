@@ -108,11 +108,8 @@ class FeatureNet:
 
     def place(self, layer: str, height: int, width: int) -> Trace:
         """Where the features of a layer stand for images of this size.  Raises NetError for too small ones."""
-        definition = type(self.definition)()
-        definition.CopyFrom(self.definition)
-        for shape in _input_shapes(definition):
-            shape[:] = [1, shape[1], height, width]
-        return trace(definition, (len(self.mean), height, width))[0][self.blobs[layer]]
+        shaped = sized(self.definition, height, width)
+        return trace(shaped, (len(self.mean), height, width))[0][self.blobs[layer]]
 
     def forward(self, images: ArrayLike) -> dict[str, NDArray[np.float32]]:
         """The wanted blobs for N images of one size (N x H x W x 3 RGB, or N x H x W x channels of a net of others).
@@ -199,7 +196,12 @@ def _sources(net: Any) -> set[str]:
     return {*net.input, *(top for layer in net.layer if not layer.bottom for top in layer.top)}
 
 
-def _input_shapes(net: Any) -> list[Any]:
-    """The shapes of inputs as live repeated fields."""
-    layers = [shape.dim for layer in net.layer if layer.type == "Input" for shape in layer.input_param.shape]
-    return layers + [shape.dim for shape in net.input_shape] + ([net.input_dim] if len(net.input_dim) else [])
+def sized(net: Any, height: int, width: int) -> Any:
+    """A copy of a NetParameter whose input is one image of this size."""
+    made = type(net)()
+    made.CopyFrom(net)
+    shapes = [shape.dim for layer in made.layer if layer.type == "Input" for shape in layer.input_param.shape]
+    shapes += [shape.dim for shape in made.input_shape] + ([made.input_dim] if len(made.input_dim) else [])
+    for shape in shapes:
+        shape[:] = [1, shape[1], height, width]
+    return made

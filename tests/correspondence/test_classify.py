@@ -49,7 +49,7 @@ def test_a_sweep_is_scikit_learns_cross_validation(samples):
         machine = LinearSVC(C=c, dual=False)
         theirs = cross_val_score(machine, samples.features["a"], samples.names, cv=GroupKFold(5), groups=samples.pictures)
         assert ours == pytest.approx(theirs.mean())
-    assert classify.sweep(samples, "a", [1e-6])[1e-6] > 0.8
+    assert classify.sweep(samples, "a", [1e-6])[1e-6] > 0.7
     with pytest.raises(DataError, match="5 folds"):
         classify.sweep(samples.of(np.arange(20)), "a", [1])
 

@@ -26,7 +26,7 @@ layers = st.tuples(
 def random_net(steps):
     """A chain of convolutions, average poolings (rounding up or down), local norms, and branches that are joined."""
     n = caffe.NetSpec()
-    n.data = top = L.Input(input_param=dict(shape=dict(dim=[1, 3, 8, 8])))
+    n.data = top = L.Input(input_param=dict(shape=dict(dim=[1, 3, 40, 40])))
     for index, (kind, kernel, stride, pad) in enumerate(steps):
         stride, pad = min(stride, kernel), min(pad, kernel - 1)
         common = dict(num_output=2, weight_filler=POSITIVE)
