@@ -47,7 +47,8 @@ def test_keypoints_are_described_where_they_are(noise):
 def test_a_sweep_is_scikit_learns_cross_validation(samples):
     for c, ours in classify.sweep(samples, "a", [1e-9, 1e-6, 1e-3]).items():
         machine = LinearSVC(C=c, dual=False)
-        theirs = cross_val_score(machine, samples.features["a"], samples.names, cv=GroupKFold(5), groups=samples.pictures)
+        theirs = cross_val_score(machine, samples.features["a"], samples.names, cv=GroupKFold(5),
+                                 groups=samples.pictures)
         assert ours == pytest.approx(theirs.mean())
     assert classify.sweep(samples, "a", [1e-6])[1e-6] > 0.7
     with pytest.raises(DataError, match="5 folds"):

@@ -1,4 +1,4 @@
-"""What the experiments of chapter 2 share: the classifier whose features are studied, and photographs to study them on."""
+"""What experiments of chapter 2 share: the classifier whose features are studied, and photographs to study them on."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def photographs(context: Context, name: str = "camvid") -> list[Path]:
     if given:
         found = sorted(path for path in Path(given).rglob("*") if path.suffix in IMAGE_ENDINGS)
         if not found:
-            raise NetError("no photographs", file=given, help="CAFFE_LUNGO_PHOTOS names a folder with .jpg or .png files")
+            raise NetError("no photographs", file=given, help="CAFFE_LUNGO_PHOTOS names a folder of .jpg or .png files")
         return found
     dataset = context.dataset(name)
     split = "trainval" if "trainval" in dataset.splits() else "train"

@@ -19,9 +19,7 @@ from tools.plots import pyplot
 
 NEEDS, SMALL_NEEDS = [Need("data", "keypoints"), CAFFENET], [SQUEEZENET]
 SMALL = "SqueezeNet v1.1 on the drawn figures of four categories"
-CATEGORIES = ("aero bike bird boat bottle bus car cat chair cow table dog horse mbike person plant sheep sofa train "
-              "tv").split()   # the thesis's columns, in the order of VOC's names
-# Table 2.3, percent: the 20 categories in that order
+# Table 2.3, percent: the 20 categories in the order of VOC's names
 TABLE = {
     "sift 10": "36 42 36 32 67 64 40 37 33 37 60 34 39 38 29 63 37 42 64 75",
     "sift 20": "37 50 39 35 74 67 47 40 36 43 68 38 42 48 33 70 44 52 68 77",
@@ -34,8 +32,8 @@ TABLE = {
     "conv4": "44 53 49 42 78 70 45 55 41 48 68 51 51 53 41 76 49 52 73 76",
     "conv5": "44 51 49 41 77 68 44 53 39 45 63 50 49 52 39 73 47 47 71 75",
 }
-MEANS = {"sift 10": 45, "sift 20": 50, "sift 40": 51, "sift 80": 48, "sift 160": 44,
-         "conv1": 20, "conv2": 47, "conv3": 54, "conv4": 56, "conv5": 54}
+MEANS: dict[str, float] = {"sift 10": 45, "sift 20": 50, "sift 40": 51, "sift 80": 48, "sift 160": 44,
+                           "conv1": 20, "conv2": 47, "conv3": 54, "conv4": 56, "conv5": 54}
 VALUES = [10.0**e for e in range(-10, 1)]   # C in Figure 2.7
 SMALL_VALUES = [10.0**e for e in range(-9, -2)]
 EXAMPLE = ("cat", ("L_Eye", "Nose"))   # of Figure 2.5
@@ -50,20 +48,22 @@ def open_keypoints(context: Context) -> Keypoints:
     return dataset
 
 
-def collected(context: Context, net: Classifier, split: str, category: str | None = None) -> dict[str, classify.Samples]:
+def collected(
+    context: Context, net: Classifier, split: str, category: str | None = None
+) -> dict[str, classify.Samples]:
     """The features of a split's keypoints, at all layers and radii."""
     dataset = open_keypoints(context)
     return classify.collect(dataset.instances(split, category), lru_cache(4)(dataset.image), net.net(),
                             progress=bar(f"{split}: features"))
 
 
-@experiment("table2.3", "Keypoint classification: SIFT of five radii and the layers of a classifier", "2.3", NEEDS, SMALL,
-            SMALL_NEEDS)
+@experiment("table2.3", "Keypoint classification: SIFT of five radii and the layers of a classifier", "2.3", NEEDS,
+            SMALL, SMALL_NEEDS)
 def classification(context: Context) -> Result:
     """Accuracies on val of one-vs-all SVMs trained on train, C = 1e-6."""
     net = classifier(context)
     train, val = (collected(context, net, split) for split in ("train", "val"))
-    categories = [each for each in train if each in val and len(set(train[each].names)) > 1]
+    categories = [each for each in sorted(train) if each in val and len(set(train[each].names)) > 1]
     kinds = [*(f"sift {radius}" for radius in classify.RADII), *net.layers]
     found = {kind: [100 * classify.accuracy(train[c], val[c], kind, scaled=net.scaled) for c in categories]
              for kind in bar("SVMs")(kinds)}
@@ -72,18 +72,17 @@ def classification(context: Context) -> Result:
     sift, conv = kinds[: len(classify.RADII)], kinds[len(classify.RADII) :]
     rows: dict[str, list[tuple[float | None, float | None]]] = {}
     for kind in kinds:
-        thesis = dict(zip(CATEGORIES, map(float, TABLE[kind].split()), strict=True)) if kind in TABLE else {}
-        by_name = dict(zip(_voc_order(categories), thesis.values(), strict=False)) if not context.small else {}
-        mean = None if context.small else float(MEANS.get(kind, 0)) or None
-        rows[kind] = [(by_name.get(c), value) for c, value in zip(categories, found[kind], strict=True)]
-        rows[kind].append((mean, means[kind]))
+        thesis: list[float | None] = [*map(float, TABLE.get(kind, "").split())]
+        known = len(thesis) == len(categories)   # the small variant's categories are others
+        rows[kind] = list(zip(thesis if known else [None] * len(categories), found[kind], strict=True))
+        rows[kind].append((MEANS[kind] if known else None, means[kind]))
     rows["the commonest name"] = [(None, value) for value in (*chance, float(np.mean(chance)))]
     best_sift, best_conv = max(sift, key=means.__getitem__), max(conv, key=means.__getitem__)
     wins = sum(max(found[k][i] for k in conv) >= max(found[k][i] for k in sift) for i in range(len(categories)))
     claims = [
         ("features of convnet layers do at least as well as SIFT, and often better",
-         f"best of each: {best_conv} {means[best_conv]:.1f}, {best_sift} {means[best_sift]:.1f}; at least as well in {wins} of "
-         f"{len(categories)} categories", means[best_conv] >= means[best_sift]),
+         f"best of each: {best_conv} {means[best_conv]:.1f}, {best_sift} {means[best_sift]:.1f}; at least as well in "
+         f"{wins} of {len(categories)} categories", means[best_conv] >= means[best_sift]),
         ("the best layer is neither the first nor the last, and the first is by far the worst",
          ", ".join(f"{k} {means[k]:.1f}" for k in conv), conv.index(best_conv) not in (0, len(conv) - 1)
          and means[conv[0]] == min(means[k] for k in conv)),
@@ -92,16 +91,11 @@ def classification(context: Context) -> Result:
     ]
     counts = {c: f"{len(train[c].names)} + {len(val[c].names)}" for c in categories}
     return Result([Table("accuracy on val, in percent", [*categories, "mean"], rows)], claims=claims,
-                  notes=["Visible keypoints inside their picture. An accuracy is a share of a category's keypoints; the "
-                         "mean is over categories."],
+                  notes=["Visible keypoints inside their picture. An accuracy is a share of a category's keypoints; "
+                         "the mean is over categories."],
                   config={"C": classify.C, "loss": "squared hinge, L2, one against all", "features": net.name,
                           "features brought to SIFT's mean length": net.scaled, "keypoints (train + val)": counts},
                   weights=net.hashes())
-
-
-def _voc_order(categories: list[str]) -> list[str]:
-    """VOC's names in alphabetical order, which is that of the thesis's columns."""
-    return sorted(categories)
 
 
 @experiment("fig2.7", "Cross-validation of the SVM parameter C", "2.3", NEEDS, SMALL + ", one category", SMALL_NEEDS)
@@ -133,9 +127,10 @@ def sweep(context: Context) -> Result:
         kind: [(None, 100 * curves[kind][c]) for c in values] for kind in kinds}
     return Result([Table(f"accuracy on {category} in five-fold cross-validation, in percent",
                          [f"{c:g}" for c in values], rows)], [("sweep.png", "accuracy against C; dashed: 1e-6")],
-                  [("C = 1e-6 serves all features", f"it loses {np.mean(list(loss.values())):.1f} points against the best "
-                    f"C of each on average, most ({loss[worst]:.1f}) for {worst}; within 3 points counts as serving. Best: "
-                    + ", ".join(f"{kind} {c:g}" for kind, c in best.items()), max(loss.values()) <= 3)],
+                  [("C = 1e-6 serves all features", f"it loses {np.mean(list(loss.values())):.1f} points against the "
+                    f"best C of each on average, most ({loss[worst]:.1f}) for {worst}; within 3 points counts as "
+                    "serving. Best: " + ", ".join(f"{kind} {c:g}" for kind, c in best.items()),
+                    max(loss.values()) <= 3)],
                   ["All keypoints of a picture are in one fold."],
                   {"folds": 5, "keypoints": len(samples.names), "features": net.name}, net.hashes())
 
@@ -166,12 +161,14 @@ def localization(context: Context) -> Result:
         machine = classify.fit(np.float32(factor) * features, train.names)
         row: list[tuple[float | None, float | None]] = []
         for name in names:
-            maps = (classify.responses(machine, name, classify.around(read(picture), (k.x, k.y), source, factor=factor))
+            maps = (classify.responses(machine, name,
+                                       classify.around(read(picture), (k.x, k.y), source, factor=factor))
                     for picture, k in bar(f"{kind}: {name}")(places[name]))
             counts, border = classify.histogram(maps)
             columns.setdefault(name, []).append(_picture(counts))
             inside = int(counts.sum())
-            row += [(None, classify.mean_distance(counts) if inside else None), (None, 100 * border / (inside + border))]
+            row += [(None, classify.mean_distance(counts) if inside else None),
+                    (None, 100 * border / (inside + border))]
         rows[kind] = row
         distances = [cell[1] for cell in row[::2] if cell[1] is not None]
         nearness[kind] = float(np.mean(distances)) if distances else float("inf")
