@@ -65,8 +65,8 @@ def predictions(train: Sequence[Boxed], val: Sequence[Boxed], seed: int, progres
     """Detectors trained on `train` and what they predict for `val`, as JSON values.
 
     {"truth": rows, method: places}: a row is [picture, file, keypoint, x, y, extent], a place [x, y] of the picture,
-    one for each row.  Methods: "SIFT" and each layer, and with "+prior" where the objects have whole features.  Keypoints
-    that fewer than two training objects show are left out.  Raises DataError when none is left.
+    one for each row.  Methods: "SIFT" and each layer, and with "+prior" where the objects have whole features.
+    Keypoints that fewer than two training objects show are left out.  Raises DataError when none is left.
     """
     shown_by = {name: [each for each in train if name in each.points] for name in {n for e in train for n in e.points}}
     names = sorted(name for name, shown in shown_by.items() if len(shown) > 1)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Correspondence with the features of any Caffe net: grids, reconstructions, keypoints (docs/correspondence.md).
 
-    python tools/correspond.py features --net deploy.prototxt --weights net.caffemodel --layers conv4 cat.jpg
+    python tools/correspond.py features cat.jpg --net deploy.prototxt --weights net.caffemodel --layers conv4
     python tools/correspond.py classify --data figures --net ... --layers conv3 conv4
     python tools/correspond.py predict --data figures --net ... --layer conv5
 
