@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 
 from correspondence.grids import Grid
 from correspondence.neighbours import Database, nearest
+from correspondence.sift import gray
 from data.dataset import read_image
 
 Picture = NDArray[np.uint8]
@@ -83,6 +85,16 @@ def uniform(image: Picture, grid: Grid, field: int, k: int, seed: int) -> NDArra
                   draw.integers(max(0, y - half), min(height - 1, y + half), endpoint=True))
             patches[row, column] += window(image, at, size)
     return assemble(grid, patches / k)
+
+
+def detail(found: NDArray, true: NDArray, field: int) -> float:
+    """How far an image put together agrees with the true one in what is finer than the receptive field.
+
+    The correlation of both (H x W x 3) in gray, less their means over field x field pixels around each pixel: 1 for the
+    image itself, about 0 for patches from anywhere in the field.
+    """
+    fine = [values - uniform_filter(values, field, mode="nearest") for values in (gray(found), gray(true))]
+    return float(np.corrcoef(fine[0].ravel(), fine[1].ravel())[0, 1])
 
 
 def fields(

@@ -100,6 +100,18 @@ def test_the_uniform_baseline_stays_within_the_field():
     assert np.abs(mean - reconstruct.original(image, grid)[:, :, 0])[:, 24:40].mean() < 2
 
 
+def test_detail_is_what_is_finer_than_the_field(noise):
+    image = noise(96, 96).astype(np.float32)
+    grid = Grid(np.zeros((24, 24, 1), np.float32), 1.5, 4, 25)
+    assert reconstruct.detail(image, image, 25) == pytest.approx(1)
+    assert reconstruct.detail(0.5 * image + 40, image, 25) == pytest.approx(1)   # brightness and contrast do not count
+    moved = [reconstruct.uniform(image, grid, 25, k, seed=0) for k in (1, 5)]
+    assert max(reconstruct.detail(each, image, 25) for each in moved) < 0.3
+    coarse = reconstruct.assemble(grid, reconstruct.patches_of(image, grid).mean(axis=(2, 3), keepdims=True)
+                                  * np.ones((1, 1, 4, 4, 1)))
+    assert reconstruct.detail(coarse, image, 25) > 0.7
+
+
 def test_receptive_fields_contrast_and_spread(net, pictures, noise):
     base = build_databases(net, pictures)["pool3"]
     chosen = np.flatnonzero(np.all(base.place == np.median(base.place, axis=0).round() // 1, axis=1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,36 +49,41 @@ def reconstructions(context: Context) -> Result:
     layers = compared(context, net)
     bases, images = databases(context, net)
     extractor, read = net.net(*layers), reconstruct.reader()
-    errors: dict[str, list[list[float]]] = {}
+    measured: dict[str, list[list[float]]] = {}   # difference for each k, then detail for each k
     rows: list[list[NDArray[np.uint8]]] = []
     for image in bar("images")(images):
         grids = extractor.grids(image)
-        for k in KS:
+        for i, k in enumerate(KS):
             cells: list[NDArray[Any]] = []
-            middle = grids[layers[1]]
-            baseline = reconstruct.uniform(image, grids[layers[0]], round(grids[layers[0]].size), k, context.seed)
-            for label, each, made in [
-                *((layer, grids[layer], partial(reconstruct.from_neighbours, grids[layer], bases[layer], k, read))
-                  for layer in layers), ("uniform rf", grids[layers[0]], None)]:
-                got = baseline if made is None else made()[0]
-                error = float(np.abs(got - reconstruct.original(image, each)).mean())
-                errors.setdefault(label, [[] for _ in KS])[KS.index(k)].append(error)
-                cells.append(got)
-            rows.append([_fit(cell) for cell in [reconstruct.original(image, middle), *cells]])
+            for layer, each in grids.items():
+                true, field = reconstruct.original(image, each), round(each.size)
+                found = {layer: reconstruct.from_neighbours(each, bases[layer], k, read)[0],
+                         f"uniform in {layer}": reconstruct.uniform(image, each, field, k, context.seed)}
+                for label, got in found.items():
+                    values = measured.setdefault(label, [[] for _ in range(2 * len(KS))])
+                    values[i].append(float(np.abs(got - true).mean()))
+                    values[len(KS) + i].append(reconstruct.detail(got, true, field))
+                cells += [found[layer]] if cells else [found[f"uniform in {layer}"], found[layer]]
+            baseline, *cells = cells
+            rows.append([_fit(cell) for cell in [image, *cells, baseline]])
     Image.fromarray(grid(rows, ["image", *layers, "uniform rf"])).save(context.folder / "reconstructions.png")
-    mean = {label: [float(np.mean(each)) for each in values] for label, values in errors.items()}
-    table = Table("mean difference from the image (gray levels)", [f"k = {k}" for k in KS],
-                  {label: [(None, value) for value in values] for label, values in mean.items()})
+    mean = {label: [float(np.mean(each)) for each in values] for label, values in sorted(measured.items())}
+    columns = [f"{what}, k = {k}" for what in ("difference (gray levels)", "detail") for k in KS]
+    table = Table("agreement with the image", columns,
+                  {label: [(None, value) for value in values] for label, values in mean.items()}, 2)
     fives = [mean[layer][1] for layer in layers]
     return Result(
         [table], [("reconstructions.png", "for each image k = 1 above k = 5")],
-        [("features carry information finer than their receptive fields: neighbours fit better than patches drawn from "
-          "anywhere in the field", ", ".join(f"{label} {values[0]:.1f}" for label, values in mean.items()) + " (k = 1)",
-          all(mean[layer][0] < mean["uniform rf"][0] for layer in layers)),
+        [("features carry information finer than their receptive fields",
+          "detail finer than the field, neighbours and patches from anywhere in the field: " + "; ".join(
+              f"{layer} {mean[layer][3]:.2f} and {mean[f'uniform in {layer}'][3]:.2f}" for layer in layers)
+          + f" (k = {KS[1]})", all(mean[layer][3] > mean[f"uniform in {layer}"][3] for layer in layers)),
          ("replacement becomes less visually specific as the layer deepens",
-          ", ".join(f"{layer} {value:.1f}" for layer, value in zip(layers, fives, strict=True)) + " (k = 5)",
-          fives == sorted(fives))],
-        [f"The baseline draws from squares of {layers[0]}'s field, of the image itself: it gets the colours for free."],
+          "difference " + ", ".join(f"{layer} {value:.1f}" for layer, value in zip(layers, fives, strict=True))
+          + f" (k = {KS[1]})", fives == sorted(fives))],
+        ["Detail: the correlation with the image of what is finer than the layer's receptive field, in gray; 1 is the "
+         "image. The baseline draws patches of the image itself, so that it gets colours for free; the picture shows "
+         f"that of {layers[0]}'s field, as the thesis that of conv3's."],
         _config(net, bases), net.hashes(),
     )
 
