@@ -85,6 +85,18 @@ def test_it_opens_by_name(berkeley, monkeypatch):
     assert len(open_dataset("keypoints").instances("val")) == 1
 
 
+def test_the_archive_is_prepared(berkeley, tmp_path, monkeypatch):
+    import tarfile
+
+    from data.prepare import prepare
+
+    monkeypatch.setenv("CAFFE_LUNGO_VOC2011", str(berkeley[1]))
+    with tarfile.open(tmp_path / "notes.tgz", "w:gz") as packed:
+        packed.add(berkeley[0] / "annotations", "annotations")
+    made = prepare("keypoints", tmp_path / "notes.tgz", tmp_path / "made")
+    assert isinstance(made, Keypoints) and len(made.instances("train")) == 1
+
+
 def test_vocs_own_annotations_are_not_taken_for_keypoints(berkeley):
     with pytest.raises(DataError, match="no annotations/<category>"):
         Keypoints(berkeley[1] / "TrainVal/VOCdevkit/VOC2011")

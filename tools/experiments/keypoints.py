@@ -141,7 +141,7 @@ def localization(context: Context) -> Result:
     """Histograms of the maximum in 21 x 21 pixels around true keypoints of val, without maxima on the border."""
     net = classifier(context)
     category, names = SMALL_EXAMPLE if context.small else EXAMPLE
-    layers = ("fire3/concat", "fire5/concat") if context.small else net.layers[2:]
+    layers = net.layers[1:4] if context.small else net.layers[2:]
     radii = (10, 20, 40) if context.small else classify.RADII
     train = collected(context, net, "train", category)[category]
     dataset = open_keypoints(context)

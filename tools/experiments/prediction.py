@@ -101,6 +101,7 @@ def prediction(context: Context) -> Result:
         claims=claims, notes=[f"PCK: {pck.CHOICES}."],
         config={"features": f"{net.name}, 3 x 3 cells of {net.top}; SIFT of radius {2 * predict.BIN} at a stride of "
                 f"{predict.STRIDE}", "prior": f"nearest by {net.whole}, sigma {predict.SIGMA:g}, eta {predict.ETA:g}",
+                "objects of a category at most": {s: limit[0 if context.small else 1] for s, limit in LIMITS.items()},
                 "keypoints (N)": {c: scores["SIFT"][c].count for c in categories}, "seed": context.seed},
         weights=net.hashes(),
     )
