@@ -33,6 +33,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/deconvolution.py
 	$(BIN)/python benchmarks/files.py
 	$(BIN)/python benchmarks/loss_sampling.py
+	$(BIN)/python benchmarks/best_overlap.py
 
 # These two need a CUDA device and use the Python they are given (make gpu-test PYTHON=python3.12); docs/gpu.md says
 # which packages. Only files with GPU tests are read: others import packages that such a machine may not have.

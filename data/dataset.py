@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -94,10 +96,11 @@ class Dataset(ABC):
         return f"<{type(self).__name__} {self.name!r} at {self.root}, {len(self.classes)} classes>"
 
 
-def _open(path: Path, what: str) -> Image.Image:
-    """The opened image file; DataError when it is missing or is no image."""
+@contextmanager
+def _opened(path: Path, what: str) -> Iterator[Image.Image]:
+    """The opened image file; DataError when it is missing, is no image, or what is done with it cannot decode it."""
     try:
-        return Image.open(path)
+        opened = Image.open(path)
     except FileNotFoundError:
         raise DataError(
             f"no {what} file", file=path, help="`python tools/check_data.py DIR` lists every missing file"
@@ -108,42 +111,38 @@ def _open(path: Path, what: str) -> Image.Image:
             file=path,
             help="the file is damaged or no image; fetch or unpack it again",
         ) from error
-
-
-def read_image(path: str | os.PathLike) -> NDArray[np.uint8]:
-    """The image file at `path` as H x W x 3 uint8 RGB (what Caffe's own data layers call colour)."""
-    with _open(Path(path), "image") as image:
+    with opened:
         try:
-            return np.array(image.convert("RGB"))
+            yield opened
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(
-                f"the image cannot be decoded ({error})",
+                f"the {what} cannot be decoded ({error})",
                 file=path,
                 help="the file is cut short or damaged; fetch or unpack it again",
             ) from error
 
 
+def read_image(path: str | os.PathLike) -> NDArray[np.uint8]:
+    """The image file at `path` as H x W x 3 uint8 RGB (what Caffe's own data layers call colour)."""
+    with _opened(Path(path), "image") as image:
+        return np.array(image.convert("RGB"))
+
+
 def image_mode(path: str | os.PathLike) -> tuple[str, tuple[int, int]]:
     """(Pillow's mode, (height, width)) from the file's header, without decoding."""
-    with _open(Path(path), "image") as image:
+    with _opened(Path(path), "image") as image:
         return image.mode, (image.height, image.width)
 
 
 def read_depth(path: str | os.PathLike) -> NDArray[np.uint16]:
     """The 16-bit gray PNG at `path` as H x W uint16; DataError for other files."""
-    with _open(Path(path), "depth") as image:
+    with _opened(Path(path), "depth") as image:
         if image.mode not in ("I;16", "I;16B", "I"):
             raise DataError(
                 "depth must be a 16-bit gray PNG", file=path, found=f"a file of mode {image.mode}",
                 help="8 bits are too few; unpack or convert the set again",
             )
-        try:
-            return np.array(image).astype(np.uint16)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(
-                f"the depth cannot be decoded ({error})", file=path,
-                help="the file is cut short or damaged; fetch or unpack it again",
-            ) from error
+        return np.array(image).astype(np.uint16)
 
 
 def read_indices(path: str | os.PathLike) -> NDArray[np.uint8]:
@@ -152,7 +151,7 @@ def read_indices(path: str | os.PathLike) -> NDArray[np.uint8]:
     DataError for colour-coded labels: their colours are not class indices, and reading them as such is how
     label values come out wrong without a word.
     """
-    with _open(Path(path), "label") as image:
+    with _opened(Path(path), "label") as image:
         if image.mode not in ("P", "L"):
             words = (
                 "colour-coded (RGB) labels"
@@ -166,19 +165,12 @@ def read_indices(path: str | os.PathLike) -> NDArray[np.uint8]:
                 expected="a palette PNG or 8-bit gray PNG whose pixel values are class indices",
                 help="map each colour to its index and write with data.palette.write_indexed_png",
             )
-        try:
-            return np.array(image)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(
-                f"the label file cannot be decoded ({error})",
-                file=path,
-                help="the file is cut short or damaged; fetch or unpack it again",
-            ) from error
+        return np.array(image)
 
 
 def read_palette(path: str | os.PathLike) -> NDArray[np.uint8] | None:
     """The 256 x 3 palette of a palette PNG, black where it has fewer entries; None for other files."""
-    with _open(Path(path), "label") as image:
+    with _opened(Path(path), "label") as image:
         flat = image.getpalette() if image.mode == "P" else None
     if not flat:
         return None

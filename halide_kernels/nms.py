@@ -133,15 +133,17 @@ def with_numpy(packed: Packed, meet: Meeting, members: Any, alive: Any, threshol
 BACKENDS = {"numpy": with_numpy, "halide": with_halide, "cuda": with_cuda}
 
 
-def suppress(packed: Packed, threshold: float, conflicts: Any = None) -> tuple[NDArray[np.bool_], list[Any]]:
+def suppress(packed: Packed, threshold: float, conflicts: Any = None, most: int | None = None,
+             ) -> tuple[NDArray[np.bool_], list[Any]]:
     """Which regions are kept, bool, and what each call of `conflicts` returned: a back end, else that for `packed`.
+    With `most`, only the best so many of those that are kept, and no work for the others.
 
     Chunk by chunk by rank: each region is a member of at most one chunk, so that the number of pairs is at most that
     of overlapping windows, however many are kept."""
     conflicts = conflicts or BACKENDS[backend.choose(packed.words)[0]]
     alive, kept = (packed.rank >= 0).astype(np.uint8), np.zeros(len(packed.rank), bool)
-    returned, place = [], 0
-    while place < len(packed.order):
+    returned, place, wanted = [], 0, len(packed.order) if most is None else most
+    while place < len(packed.order) and wanted:
         places = packed.order[place:place + _CHUNK]
         place += len(places)
         chunk = places[alive[places] != 0]
@@ -161,8 +163,8 @@ def suppress(packed: Packed, threshold: float, conflicts: Any = None) -> tuple[N
                     if ends[m] < ends[m + 1]:
                         removed[int(region)].append(others[ends[m]:ends[m + 1]])
         for region, lists in removed.items():
-            if alive[region]:
-                kept[region] = True
+            if alive[region] and wanted:
+                kept[region], wanted = True, wanted - 1
                 for others in lists:
                     alive[others] = 0
     return kept, returned

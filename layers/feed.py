@@ -16,16 +16,19 @@ class Order:
 
     Position p belongs to epoch p // count. In order, or with `shuffle` in a permutation of its own for each
     epoch, drawn from (seed, epoch): nothing but the position has to be remembered, and every picture comes
-    once per epoch.
+    once per epoch. With `replacement` each position draws its picture anew, whatever came before (thesis 4.4.4):
+    it is an epoch of its own.
     """
 
-    def __init__(self, count: int, seed: int, shuffle: bool) -> None:
-        self.count, self.seed, self.shuffle = count, seed, shuffle
+    def __init__(self, count: int, seed: int, shuffle: bool, replacement: bool = False) -> None:
+        self.count, self.seed, self.shuffle, self.replacement = count, seed, shuffle, replacement
         self._epoch = -1
         self._permutation: np.ndarray | None = None
 
     def at(self, position: int) -> tuple[int, int]:
         """(epoch, index of the picture) at `position`."""
+        if self.replacement:
+            return position, int(self.generator(position, -1).integers(self.count))
         epoch, index = divmod(position, self.count)
         if not self.shuffle:
             return epoch, index

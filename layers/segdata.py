@@ -44,6 +44,7 @@ _COMMON = (
     "tops",
     "mean",
     "random",
+    "replacement",
     "seed",
     "batch",
     "mirror",
@@ -61,9 +62,9 @@ Batch = list[NDArray[np.float32]]   # one array per top
 class SegDataLayer(caffe.Layer):
     """Images and labels of any data set that `data.open_dataset` opens.
 
-    Keys of param_str: data (name or folder) and split are needed; tops, mean, random, seed, batch, mirror,
-    jitter, shift, crop, scale, classes, cache are not. The next batch loads in a background thread while the net
-    computes. Errors: LayerError for a wrong prototxt, DataError (with the file's name) for a wrong data set.
+    Keys of param_str: data (name or folder) and split are needed; tops, mean, random, replacement, seed, batch,
+    mirror, jitter, shift, crop, scale, classes, cache are not. The next batch loads in a background thread while the
+    net computes. Errors: LayerError for a wrong prototxt, DataError (with the file's name) for a wrong data set.
     """
 
     own_keys: tuple[str, ...] = ("data",)
@@ -109,7 +110,7 @@ class SegDataLayer(caffe.Layer):
         self._cache: dict[str, list[NDArray]] = {}
         self._cache_left = int(read.number("cache", 512, 0) * 2**20)
         self._rank, self._ranks = self._place()
-        self._order = Order(len(self.pictures), self.seed, self._random(read))
+        self._order = Order(len(self.pictures), self.seed, self._random(read), self._replacement(read))
         self._position = 0  # pictures that all ranks together have given out: the layer's whole state
         self._ready: Batch | None = None
         self._prefetch: Prefetch[Batch] = Prefetch(self._load_batch)
@@ -150,7 +151,7 @@ class SegDataLayer(caffe.Layer):
                 help="resume with the data set that the run was started with",
             )
         self._position, self.seed = int(state["position"]), int(state["seed"])
-        self._order = Order(len(self.pictures), self.seed, self._order.shuffle)
+        self._order = Order(len(self.pictures), self.seed, self._order.shuffle, self._order.replacement)
         self._ready = None
         self._prefetch.start(self._position)
 
@@ -186,6 +187,9 @@ class SegDataLayer(caffe.Layer):
     def _random(self, read: Reader) -> bool:
         """Training splits are shuffled unless param_str says otherwise."""
         return read.flag("random", "train" in self.split)
+
+    def _replacement(self, read: Reader) -> bool:
+        return read.flag("replacement", False)
 
     def _layer_name(self) -> str:
         return (

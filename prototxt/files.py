@@ -8,6 +8,7 @@ from typing import Any
 
 from google.protobuf import text_format
 
+from .regions import REGION_NETS, build_regions, region_solver
 from .registry import NETS, PHASES, build, solver
 from .solvers import recipes_of
 
@@ -40,6 +41,14 @@ def files() -> Iterator[tuple[Path, str]]:
             yield FOLDER / name / f"solver{suffix}.prototxt", text(
                 message, made, "paths start at the repository's root; scoring is left to tools/score.py"
             )
+    for name in REGION_NETS:
+        made = f"{name}; written by `python -m prototxt`: change prototxt/regions.py"
+        for phase in PHASES:
+            yield FOLDER / name / f"{phase}.prototxt", text(build_regions(name, phase), made)
+        message = region_solver(name, f"prototxt/{name}/train.prototxt", f"snapshot/{name}")
+        yield FOLDER / name / "solver.prototxt", text(
+            message, made, "paths start at the repository's root; tools/regions.py also sets the matrices to identities"
+        )
 
 
 def write() -> list[Path]:

@@ -246,7 +246,8 @@ def _merge(layer: Any, bottoms: list[Trace]) -> Trace:
 _RULES: Mapping[str, Callable[[Any, list[Trace]], Trace | list[Trace]]] = {
     **dict.fromkeys(("Convolution", "Pooling", "InnerProduct", "LRN"), _window),
     **dict.fromkeys(("Concat", "Eltwise"), _merge),
-    **dict.fromkeys(_ELEMENTWISE, lambda layer, bottoms: bottoms[0]),
+    # Flatten: its values keep their places, over which an InnerProduct then sums
+    **dict.fromkeys((*_ELEMENTWISE, "Flatten"), lambda layer, bottoms: bottoms[0]),
     "Deconvolution": _deconvolution,
     "Crop": _crop,
     "Slice": _slice,

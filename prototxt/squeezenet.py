@@ -18,20 +18,26 @@ WEIGHTS = "squeezenet_v1.1.caffemodel"
 FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
 
 
-def net(
-    n: Any, design: Design, rates: Rates, *, pad: int = 1, dropout_ratio: float = 0.5,
-) -> None:
-    """Add the net from `n.data` to `n.score`.  `design.strides` is (16,), (16, 8) or (16, 8, 4).
+def trunk(n: Any, rate: float, *, pad: int = 1, last: int = 9) -> Any:
+    """The layers from `n.data` to fire module number `last`, whose blob is returned.
 
     `pad` borders the image for conv1; any pad >= 1 lets the scores cover every image of 32 pixels or more
     (with 0, as in the classifier, the last row of some sizes is missed).
     """
-    n.conv1, n.relu_conv1 = conv_relu(n.data, 64, kernel=3, stride=2, pad=pad, rate=rates.base)
+    n.conv1, n.relu_conv1 = conv_relu(n.data, 64, kernel=3, stride=2, pad=pad, rate=rate)
     n.pool1 = top = max_pool(n.relu_conv1, kernel=3)
-    for index, (squeeze, expand) in enumerate(FIRES, start=2):
+    for index, (squeeze, expand) in enumerate(FIRES[: last - 1], start=2):
         if index in (4, 6):
             n[f"pool{index - 1}"] = top = max_pool(top, kernel=3)
-        top = _fire(n, top, f"fire{index}", squeeze, expand, rates.base)
+        top = _fire(n, top, f"fire{index}", squeeze, expand, rate)
+    return top
+
+
+def net(
+    n: Any, design: Design, rates: Rates, *, pad: int = 1, dropout_ratio: float = 0.5,
+) -> None:
+    """Add the net from `n.data` to `n.score`.  `design.strides`: (16,), (16, 8) or (16, 8, 4); `pad`: see `trunk`."""
+    top = trunk(n, rates.base, pad=pad)
     if dropout_ratio:
         n.drop9 = top = dropout(top, dropout_ratio)
     skips = [

@@ -19,7 +19,7 @@ DEPTHS = (2, 2, 3, 3, 3)
 
 def trunk(
     n: Any, stream: Stream, rate: float, *, pad: int = 100, pool5_stride: int = 2, fc6_kernel: int = 7,
-    until: str = "drop7", widths: Sequence[int] = WIDTHS, fc_width: int = 4096,
+    fc6_pad: int = 0, until: str = "drop7", widths: Sequence[int] = WIDTHS, fc_width: int = 4096,
 ) -> None:
     """The convolutional layers over a stream's blob, up to the blob `until`, named with the stream's suffix.
 
@@ -42,10 +42,12 @@ def trunk(
         top = add(f"pool{block}", max_pool(top, stride=pool5_stride if block == 5 else 2))
         if f"pool{block}" == until:
             return
-    for name, kernel in (("6", fc6_kernel), ("7", 1)):
-        conv, relu = conv_relu(top, fc_width, kernel=kernel, pad=0, rate=rate)
+    for name, kernel, border in (("6", fc6_kernel, fc6_pad), ("7", 1, 0)):
+        conv, relu = conv_relu(top, fc_width, kernel=kernel, pad=border, rate=rate)
         add(f"fc{name}", conv)
         top = add(f"drop{name}", dropout(add(f"relu{name}", relu)))
+        if f"drop{name}" == until:
+            return
 
 
 def net(

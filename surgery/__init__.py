@@ -10,6 +10,7 @@ from .expand_score import expand_score as expand_score
 from .files import read_net as read_net
 from .files import read_weights as read_weights
 from .grow import grow as grow
+from .identity import identity as identity
 from .shift_and_stitch import Dense as Dense
 from .shift_and_stitch import shift_and_stitch as shift_and_stitch
 from .transplant import Entry as Entry

@@ -48,22 +48,25 @@ def find_images(given: Iterable[str]) -> list[Path]:
     return found
 
 
-def infer(net: Any, path: Path, out: Path, mean: Sequence[float], scores: bool = False,
-          palette: np.ndarray | None = None) -> np.ndarray:
+def infer(net: Any, path: Path, out: Path, feed: predict.Feed, outputs: Sequence[str] = ("score",),
+          scores: bool = False, palette: np.ndarray | None = None) -> np.ndarray:
     """Segment one image; returns its labels, H x W.
 
     Writes out/<name>.png (labels with the palette, n x 3 RGB, VOC's by default), out/<name>-overlay.png, and
-    with `scores` out/<name>-scores.npz (array `score`, classes x H x W, float32).  Raises DataError for
-    unreadable images.
+    with `scores` out/<name>-scores.npz (array `score`, classes x H x W, float32); of a net with further heads
+    their own as out/<name>-<head>.png and so on.  Raises DataError for unreadable images.
     """
     image = read_image(path)
-    score = predict.scores(net, [image], mean)
-    labels = predict.labels(score)[0]
-    write_indexed_png(out / f"{path.stem}.png", labels, palette)
-    Image.fromarray(overlay(image, labels, palette)).save(out / f"{path.stem}-overlay.png")
-    if scores:
-        np.savez_compressed(out / f"{path.stem}-scores.npz", score=score[0])
-    return labels
+    values = image if feed.top == "hha" else image[:, :, ::-1]   # HHA's channels are read as they are in the file
+    found = predict.scores_of(net, [{"data": feed.blob(values)}], outputs)
+    first, *_ = every = [predict.labels(score)[0] for score in found]
+    for output, score, labels in zip(outputs, found, every, strict=True):
+        name = path.stem + ("" if labels is first else output.removeprefix("score").replace("_", "-"))
+        write_indexed_png(out / f"{name}.png", labels, palette)
+        Image.fromarray(overlay(image, labels, palette)).save(out / f"{name}-overlay.png")
+        if scores:
+            np.savez_compressed(out / f"{name}-scores.npz", score=score[0])
+    return first
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,13 +84,13 @@ def run(given: argparse.Namespace) -> int:
     paths = find_images(given.images)
     choose_device(given.gpu)
     net = trained.load()
-    predict.check_net(net, str(trained.net))
+    predict.check_net(net, str(trained.net), outputs=trained.outputs)
     out = Path(given.out)
     out.mkdir(parents=True, exist_ok=True)
     unreadable, seen = 0, np.zeros(256, np.int64)
     for path in tqdm(paths, unit="image", disable=None):
         try:
-            labels = infer(net, path, out, trained.mean, given.scores, trained.palette)
+            labels = infer(net, path, out, trained.feeds["data"], trained.outputs, given.scores, trained.palette)
             seen += np.bincount(labels.ravel(), minlength=256)
         except DataError as error:  # the other images are still wanted
             unreadable += 1

@@ -23,8 +23,6 @@ from tools.run_folder import sha256
 from tools.weights import find_weights
 
 ROOT = Path(__file__).resolve().parent.parent
-# the registry's "voc" is two sets, one to train on and one to score on; `data` knows the pair by this name
-_DATA_NAMES = {"voc": "seg11valid"}
 _PACKAGES = ("torch", "numpy", "pillow", "protobuf")
 
 
@@ -63,7 +61,7 @@ class Plan:
         weights = [{"file": path.name, "sha256": sha256(path)} for path in self.weights.values() if path]
         return {
             "net": self.net, "recipe": self.recipe, "data": self.data, "classes": list(self.dataset.classes),
-            "train": _digest(self.ids("train")), "val": _digest(self.ids("val")),
+            "train": digest(self.ids("train")), "val": digest(self.ids("val")),
             "stages": self.names, "iters": [n for _, n in self.stages], "seed": self.seed,
             "weights": weights,
             "feeds": {blob: [feed.top, *feed.mean] for blob, feed in feeds_of(self.net).items()},
@@ -75,12 +73,8 @@ class Plan:
         return [[int(v) for v in colour] for colour in self.dataset.palette[: len(self.dataset.classes)]]
 
     def made_with(self) -> dict[str, Any]:
-        """Programs and machine: results are bit for bit the same only where these are."""
-        return {
-            "caffe": getattr(caffe, "__version__", "unknown"), "commit": commit(), **versions(),
-            "platform": platform.platform(), "threads": _threads(),
-            "device": "CPU" if self.gpu is None else f"GPU {self.gpu}",
-        }
+        """See `made_with`."""
+        return made_with(self.gpu)
 
 
 def make_plan(net: str, data: str | None = None, recipe: str | None = None, stages: str | None = None,
@@ -94,13 +88,13 @@ def make_plan(net: str, data: str | None = None, recipe: str | None = None, stag
     recipe = recipe or recipes_of(net)[0]
     chosen = _choose(entry.stages, stages)
     counts = _counts(iters, chosen, [training(name, recipe).max_iter for name in chosen])
-    named = data or _DATA_NAMES.get(entry.data, entry.data)
+    named = data or entry.data
     dataset = open_dataset(named)
     files = _weights(chosen, weights, entry.weights)
     if dataset.name != named:
         named = str(Path(named).expanduser().resolve())  # the nets must find the folder from anywhere
     return Plan(net, recipe, dataset, named, tuple(zip(chosen, counts, strict=True)), files,
-                _splits(entry.data, dataset), seed, gpu, val_every, 6 if pictures else 0, sampling)
+                splits_of(net, dataset), seed, gpu, val_every, 6 if pictures else 0, sampling)
 
 
 def feeds_of(net: str) -> dict[str, Feed]:
@@ -108,9 +102,10 @@ def feeds_of(net: str) -> dict[str, Feed]:
     return {blob: Feed(*feed) for blob, feed in feeds(net).items()}
 
 
-def _splits(data: str, dataset: Any) -> dict[str, str]:
-    """The splits of the net's own data set where this one has them, else train and val."""
-    own = {"train": DATA[data].train, "val": DATA[data].val}
+def splits_of(net: str, dataset: Any) -> dict[str, str]:
+    """What "train" and "val" are: the splits of the net's own data set where this one has them, else train and val."""
+    data = DATA[recipe_of(net).data]
+    own = {"train": data.train, "val": data.val}
     return own if set(own.values()) <= set(dataset.splits()) else {"train": "train", "val": "val"}
 
 
@@ -174,9 +169,17 @@ def _counts(given: str | None, stages: Sequence[str], usual: Sequence[int]) -> l
     return counts
 
 
-def _digest(ids: Sequence[str]) -> dict[str, Any]:
+def digest(ids: Sequence[str]) -> dict[str, Any]:
     """A list of pictures as its length and SHA-256, so that a resumed run notices another list."""
     return {"images": len(ids), "sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]}
+
+
+def made_with(gpu: int | None) -> dict[str, Any]:
+    """Programs and machine: results are bit for bit the same only where these are."""
+    return {
+        "caffe": getattr(caffe, "__version__", "unknown"), "commit": commit(), **versions(),
+        "platform": platform.platform(), "threads": _threads(), "device": "CPU" if gpu is None else f"GPU {gpu}",
+    }
 
 
 def versions() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from tools import markup
 from tools.metrics import METRICS, TITLES
 from tools.run_folder import RunFolder, write
-from tools.score_files import percent
+from tools.score_files import by_head, each_head, percent
 
 
 def write_report(folder: RunFolder, config: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]],
@@ -28,13 +28,13 @@ def write_report(folder: RunFolder, config: Mapping[str, Any], records: Mapping[
     if pictures:
         parts += ["<h2>Pictures</h2>", *(markup.figure(file, caption) for file, caption in pictures)]
     if records:
-        parts += ["<h2>Classes</h2>", _classes(records)]
+        parts += ["<h2>Classes</h2>", *map(_classes, by_head(records).values())]
     parts += ["<h2>Settings</h2>", markup.definitions({**settings, **config["made_with"]})]
     write(folder.report, markup.page(title, parts))
 
 
 def _comparison(records: Mapping[str, Mapping[str, Any]]) -> str:
-    rows = [[name, *(percent(r[m]) for m in METRICS), str(r["images"])] for name, r in records.items()]
+    rows = [[name, *(percent(r[m]) for m in METRICS), str(r.get("images", ""))] for name, r in each_head(records)]
     return markup.table(["stage", *(TITLES[m] for m in METRICS), "images"], rows)
 
 

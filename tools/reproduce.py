@@ -20,41 +20,56 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools.errors import CaffeError, RunError, Stopped, report
-from tools.experiments.page import write_page
-from tools.experiments.registry import Context, Experiment, Need, experiments, find, folder_for
+from tools.experiments.page import as_text, write_page
+from tools.experiments.registry import NOT_COMPUTED, Context, Experiment, Need, find, folder_for, set_in
 from tools.plan import commit, versions
-from tools.run_folder import write
-from tools.score_files import layout, to_json
+from tools.run_folder import differences, write
+from tools.score_files import to_json
 from tools.session import choose_device
 
 
-def listing(context: Context) -> str:
-    """Each experiment, what its two variants need, and whether that is here ("-" before what is not)."""
-    rows = []
-    for entry in experiments().values():
-        def state(needs: Sequence[Any]) -> str:
-            return ", ".join(("" if need.found(context) else "- ") + str(need) for need in needs) or "nothing"
+def listing(context: Context, chosen: Sequence[Experiment]) -> str:
+    """Each experiment, what its two variants need, whether that is here, and what of the thesis is no experiment."""
+    checked: dict[Need, bool] = {}
 
-        small = state(entry.small_needs) if entry.small else ""
-        rows.append([entry.name, entry.section, entry.title, state(entry.needs), small])
-    return layout(["name", "section", "what", "needs (- missing)", "--small needs"], rows, left=5)
+    def state(needs: Sequence[Need]) -> str:
+        for need in needs:
+            if need not in checked:
+                checked[need] = not need.lacking(context)
+        return ", ".join(f"{need}{'' if checked[need] else ' (missing)'}" for need in needs) or "nothing"
+
+    lines = []
+    for entry in chosen:
+        lines += [f"{entry.name:17}  {entry.title} ({entry.section})", f"{'needs':>17}  {state(entry.needs)}"]
+        if entry.small:
+            lines += [f"{'--small':>17}  {entry.small}", f"{'needs':>17}  {state(entry.small_needs)}"]
+    reasons: dict[str, list[str]] = {}
+    for name, reason in NOT_COMPUTED.items():
+        reasons.setdefault(reason, []).append(name)
+    lines += ["", "not computed:", *(f"  {', '.join(names)}: {reason}" for reason, names in reasons.items())]
+    return "\n".join(lines)
 
 
 def run(entry: Experiment, context: Context, again: bool = False) -> dict[str, Any]:
     """Run an experiment, or read what it found before; returns its record, which result.json in its folder keeps.
 
-    Raises RunError that names what is missing.
+    Raises RunError that names what is missing, and for a result that was made with another seed or --iters.
     """
     kept = context.folder / "result.json"
+    asked = {"seed": context.seed, "iters": context.iters}
     if kept.exists() and not again:
         context.say(f"{entry.name}: done before, {kept}")
         record: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        changed = differences(record.get("asked", asked), asked)
+        if changed:
+            raise RunError("the result here was made with other settings: " + "; ".join(changed), file=kept,
+                           help="choose another --out")
         return record
     missing = entry.missing(context)
     if missing:
-        smaller = "" if context.small or not entry.small else f"; with --small: {entry.small}"
-        raise RunError(f"{entry.name} needs what is not here: {', '.join(map(str, missing))}",
-                       help="`python tools/download.py --list` says where data and weights come from" + smaller)
+        reasons = "".join(f"\n  {need}: {reason}" for need, reason in missing.items())
+        raise RunError(f"{entry.name} needs what is not here: {', '.join(map(str, missing))}{reasons}",
+                       help=None if context.small or not entry.small else f"with --small: {entry.small}")
     if context.gpu is None and Need("gpu") in entry.wants(context):
         context = replace(context, gpu=0)
     context.folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +78,7 @@ def run(entry: Experiment, context: Context, again: bool = False) -> dict[str, A
     result = entry.run(context)
     record = {
         "name": entry.name, "title": entry.title, "section": entry.section,
-        "variant": entry.small if context.small and entry.small else "", **result.record(),
+        "variant": entry.small if context.small and entry.small else "", "asked": asked, **result.record(),
         "made_with": {"date": date.today().isoformat(), "seconds": round(time.monotonic() - begun, 1),
                       "machine": platform.platform(), "device": "CPU" if context.gpu is None else f"GPU {context.gpu}",
                       "commit": commit(), **versions()},
@@ -72,10 +87,22 @@ def run(entry: Experiment, context: Context, again: bool = False) -> dict[str, A
     return record
 
 
+def check_given(given: argparse.Namespace, chosen: Sequence[Experiment]) -> None:
+    """Raise RunError for --data-dir or --weights that is named as nothing the chosen experiments read."""
+    for option, kind, path, called in (
+        ("--data-dir", "data", given.data_dir, set_in(given.data_dir or "")),
+        ("--weights", "weights", given.weights, Path(given.weights or "").name),
+    ):
+        wanted = {need.name for entry in chosen for need in (*entry.needs, *entry.small_needs) if need.kind == kind}
+        if path and called not in wanted:
+            raise RunError(f"{option} has not the name of anything that is read here", file=path,
+                           expected=" or ".join(sorted(wanted)) or "nothing", help="rename it, or link to it by a name")
+
+
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="reproduce.py", description=(__doc__ or "").splitlines()[0])
     p.add_argument("action", choices=["list", "run", "report"])
-    p.add_argument("names", nargs="*", metavar="NAME", help="for run: table3.2, fig1.1, ..., chapter3, all")
+    p.add_argument("names", nargs="*", metavar="NAME", help="table3.2, fig1.1, ..., chapter3, all (all)")
     p.add_argument("--small", action="store_true", help="the small variant, with the data at hand")
     p.add_argument("--data-dir", metavar="DIR", help="folder of a data set, named as the set (camvid)")
     p.add_argument("--weights", metavar="FILE", help="a classifier's caffemodel, named as published")
@@ -88,7 +115,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = parser().parse_args(arguments)
+    options = parser()
+    given = options.parse_intermixed_args(arguments)   # names may follow options
+    if given.action == "report" and given.names:
+        options.error("report takes no names: it shows every result below --out")
     out, failed = Path(given.out), 0
 
     def context(name: str) -> Context:
@@ -96,14 +126,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                        given.seed, given.iters)
 
     try:
+        chosen = find(given.names or ["all"])
+        check_given(given, chosen)
         if given.action == "list":
-            print(listing(context("list")))
+            print(listing(context("list"), chosen))
             return 0
-        chosen = find(given.names or ["all"]) if given.action == "run" else []
+        chosen = chosen if given.action == "run" else []
         for entry in chosen:
             print(f"\n=== {entry.name}: {entry.title}", flush=True)
             try:
-                run(entry, context(entry.name), given.again)
+                print(as_text(run(entry, context(entry.name), given.again)), flush=True)
                 write_page(out)
             except CaffeError as error:   # the other experiments are still wanted
                 report(error)

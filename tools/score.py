@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data import open_dataset
 from tools.errors import RunError, exit_status
+from tools.plan import splits_of
 from tools.run_folder import write
 from tools.score_files import full_text, to_csv, to_json
 from tools.scoring import score as score  # `from tools.score import score`
@@ -25,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="score.py", description=(__doc__ or "").splitlines()[0])
     add_net_arguments(p)
     p.add_argument("--data", metavar="NAME_OR_DIR", help="data set (default with --run: the run's)")
-    p.add_argument("--split", default="val", help="its split (val)")
+    p.add_argument("--split", help="its split (default: what the run validates on, or val)")
     p.add_argument("--batch", type=int, default=8, metavar="N", help="small images of one size at a time (8)")
     p.add_argument("--present-only", action="store_true",
                    help="leave classes without a pixel in the split out of mean IU, as for SIFT Flow")
@@ -45,11 +46,12 @@ def run(given: argparse.Namespace) -> None:
         raise RunError("--batch must be at least 1", found=given.batch, help="8 is the default")
     dataset = open_dataset(named)
     choose_device(given.gpu)
-    found = score(trained.load(), dataset, given.split, given.save_predictions, feeds=trained.feeds,
+    split = given.split or (splits_of(trained.stage, dataset)["val"] if trained.stage else "val")
+    found = score(trained.load(), dataset, split, given.save_predictions, feeds=trained.feeds,
                   batch=given.batch, present_only=given.present_only)
     name = trained.weights.stem
     records = {name: found.record(dataset)}
-    print(full_text(records, f"{dataset.name} {given.split}, {found.images} images, {found.seconds:.1f} s"))
+    print(full_text(records, f"{dataset.name} {split}, {found.images} images, {found.seconds:.1f} s"))
     if warning := found.warning(dataset.classes):
         print(f"warning: {warning}", file=sys.stderr)
     if found.loss is not None:

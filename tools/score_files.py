@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tools.metrics import METRICS, TITLES, Metrics
@@ -30,11 +30,11 @@ def to_json(value: Any) -> str:
 
 
 def to_csv(records: Mapping[str, Mapping[str, Any]]) -> str:
-    """One line per record and class: name, class, pixels, acc, iu; class "all" carries the four metrics."""
+    """One line per record, task and class: name, class, pixels, acc, iu; class "all" carries the four metrics."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["run", "class", "name", "pixels", "acc", "iu", *METRICS, "loss"])
-    for run, record in records.items():
+    for run, record in each_head(records):
         writer.writerow([run, "all", "", record["pixels"], "", "", *(_cell(record[m]) for m in METRICS),
                          _cell(record.get("loss"))])
         for c in record["classes"]:
@@ -43,9 +43,22 @@ def to_csv(records: Mapping[str, Mapping[str, Any]]) -> str:
     return out.getvalue()
 
 
+def by_head(records: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The records of each task: under "" those of the first, under its label top those of each further head."""
+    heads = next(iter(records.values())).get("heads", {})
+    return {"": dict(records), **{head: {name: r["heads"][head] for name, r in records.items()} for head in heads}}
+
+
+def each_head(records: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(name, record) of every task: a further head's are named "NAME, HEAD"."""
+    for head, own in by_head(records).items():
+        for name, record in own.items():
+            yield f"{name}, {head}" if head else name, record
+
+
 def comparison_table(records: Mapping[str, Mapping[str, Any]]) -> str:
-    """The four metrics in percent, one line per record, as in Table 3.2."""
-    rows = [[name, *(percent(record[m]) for m in METRICS)] for name, record in records.items()]
+    """The four metrics in percent, one line per record and task, as in Table 3.2."""
+    rows = [[name, *(percent(record[m]) for m in METRICS)] for name, record in each_head(records)]
     return layout(["", *(TITLES[m] for m in METRICS)], rows)
 
 
@@ -61,10 +74,12 @@ def class_table(records: Mapping[str, Mapping[str, Any]]) -> str:
 
 def full_text(records: Mapping[str, Mapping[str, Any]], title: str) -> str:
     """The report of `scores.txt`: a title, the comparison and the classes."""
-    parts = [title, "", comparison_table(records), "", class_table(records), ""]
-    undefined = [c["name"] for c in next(iter(records.values()))["classes"] if c["iu"] is None]
-    if undefined:
-        parts += [f"-: in neither truth nor prediction, left out of the means ({', '.join(undefined)})", ""]
+    parts = [title, "", comparison_table(records), ""]
+    for own in by_head(records).values():
+        parts += [class_table(own), ""]
+        undefined = [c["name"] for c in next(iter(own.values()))["classes"] if c["iu"] is None]
+        if undefined:
+            parts += [f"-: in neither truth nor prediction, left out of the means ({', '.join(undefined)})", ""]
     return "\n".join(parts)
 
 

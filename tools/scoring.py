@@ -26,6 +26,7 @@ class Scored:
     """What `score` found.  `loss` is the mean over forward passes, None where the net has no loss.
 
     `heads`: label top -> confusion, one for each task; `metrics` and `confusion` are those of the first.
+    `present_only`: see `Confusion.metrics`.
     """
 
     metrics: Metrics
@@ -34,11 +35,13 @@ class Scored:
     images: int
     seconds: float
     heads: Mapping[str, Confusion]
+    present_only: bool = False
 
     def record(self, dataset: Any) -> dict[str, Any]:
         """Everything as plain JSON values; further heads under "heads"."""
         names = list(self.heads)
-        more = {name: as_record(self.heads[name].metrics(), dataset.classes_of(name)) for name in names[1:]}
+        more = {name: as_record(self.heads[name].metrics(self.present_only), dataset.classes_of(name))
+                for name in names[1:]}
         return {**as_record(self.metrics, dataset.classes_of(names[0]), images=self.images,
                             seconds=round(self.seconds, 2), loss=self.loss), **({"heads": more} if more else {})}
 
@@ -105,7 +108,7 @@ def score(
                 stop()
     first = confusions[labels[0]]
     return Scored(first.metrics(present_only), first, float(np.mean(losses)) if losses else None, len(ids),
-                  time.monotonic() - begun, confusions)
+                  time.monotonic() - begun, confusions, present_only)
 
 
 # id, truth and prediction of each task, loss of its forward pass

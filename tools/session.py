@@ -12,20 +12,25 @@ from typing import Any
 import numpy as np
 
 import caffe
+from prototxt import recipe_of
 from surgery import transplant_weights
 from tools.errors import RunError
 from tools.plan import feeds_of, short
 from tools.predict import Feed
 from tools.run_folder import RunFolder
+from tools.scoring import blob_of
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A net's files and what goes with it: what its inputs take, and where known class names, data set, palette."""
+    """A net's files and what goes with it: what its inputs take, the scores it gives, and of a run its stage, class
+    names, data set and palette."""
 
     net: Path
     weights: Path
     feeds: dict[str, Feed]
+    outputs: tuple[str, ...] = ("score",)
+    stage: str | None = None
     classes: tuple[str, ...] | None = None
     data: str | None = None
     palette: np.ndarray | None = None
@@ -98,9 +103,9 @@ def of_run(
     feeds = feeds_of(stage)
     if mean is not None:
         feeds = {blob: Feed(feed.top, tuple(mean)) for blob, feed in feeds.items()}
-    return Trained(folder.net(stage, "deploy"), folder.root / records[stage]["weights"],
-                   feeds, tuple(settings["classes"]), settings["data"],
-                   np.array(config["palette"], np.uint8))
+    return Trained(folder.net(stage, "deploy"), folder.root / records[stage]["weights"], feeds,
+                   tuple(blob_of(head.label) for head in recipe_of(stage).heads), stage, tuple(settings["classes"]),
+                   settings["data"], np.array(config["palette"], np.uint8))
 
 
 def parse_mean(given: str | None) -> tuple[float, ...] | None:

@@ -78,7 +78,8 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="solve.py", description=(__doc__ or "").splitlines()[0])
     p.add_argument("net", metavar="NET", help=f"one of {', '.join(NETS)}")
     p.add_argument("--data", metavar="NAME_OR_DIR", help="data set (default: the net's own)")
-    p.add_argument("--weights", metavar="FILE", help="caffemodel to start from, or 'none' for random weights")
+    p.add_argument("--weights", metavar="FILE", help="caffemodel to start from (of two nets: FILE,FILE), "
+                   "or 'none' for random weights")
     p.add_argument("--recipe", choices=list(RECIPES), help="how to train (default: the net's first)")
     p.add_argument("--stages", metavar="A,B,C", help="only these stages, for instance 16s,8s")
     p.add_argument("--iters", metavar="N[,N...]", help="iterations of every stage, or of each")

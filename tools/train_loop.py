@@ -97,13 +97,17 @@ class TrainLoop:
         now = time.monotonic()
         self.seconds += now - self._since
         self._since = now
-        mean = math.fsum(self.losses) / len(self.losses)
+        mean = self.mean_loss()
         self._bar.set_postfix(loss=f"{mean:.4g}")
         self.curve.append(stage=self.stage, iter=done, kind="train", lr=float(self.solver.lr), loss=loss,
                           smoothed_loss=mean, seconds=round(self.seconds, 2))
         self.folder.prune(self.stage, KEPT_SNAPSHOTS)
         if not sys.stderr.isatty() and (done % self._print_every() < self.display or done == self.end):
             say(f"{self.stage} {done}/{self.end}  loss {mean:.4g}  {done / max(self.seconds, 1e-9):.2f} it/s")
+
+    def mean_loss(self) -> float:
+        """Of the last iterations, `average` at most."""
+        return math.fsum(self.losses) / max(1, len(self.losses))
 
     def _print_every(self) -> int:
         """Without a terminal there is no bar: about ten lines per stage."""

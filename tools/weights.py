@@ -5,27 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from data.downloads import manifest
 from tools.errors import RunError
 
 NONE = "none"
-_ZOO = "http://dl.caffe.berkeleyvision.org/"
-
-# where each classifier was published
-SOURCES = {
-    "VGG_ILSVRC_16_layers.caffemodel":
-        "http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/VGG_ILSVRC_16_layers.caffemodel",
-    "bvlc_reference_caffenet.caffemodel": _ZOO + "bvlc_reference_caffenet.caffemodel",
-    "bvlc_googlenet.caffemodel": _ZOO + "bvlc_googlenet.caffemodel",
-    "squeezenet_v1.1.caffemodel":
-        "https://github.com/forresti/SqueezeNet (SqueezeNet_v1.1/squeezenet_v1.1.caffemodel)",
-}
 
 
 def find_weights(given: str | None, wanted: str | None, stage: str, source: str | None = None) -> Path | None:
     """The weights file to start `stage` from, or None to train from fillers.
 
     `given` is what the user said (a path, "none", or None for the usual), `wanted` the name of the file that
-    the stage usually starts from (None: it needs none), `source` where to get it, if it is no classifier.
+    the stage usually starts from (None: it needs none), `source` where to get it, if it is no file of the manifest.
     Without a path the file is looked for in $CAFFE_LUNGO_MODELS, in models/ of the repository, and here.
     Raises RunError that says which file is missing and where it comes from.
     """
@@ -52,7 +42,13 @@ def folders() -> list[Path]:
     return [*([Path(named)] if named else []), Path(__file__).resolve().parent.parent / "models", Path.cwd()]
 
 
+def download_of(name: str) -> str | None:
+    """How to get a weights file, in words, or None where the manifest does not have it."""
+    return next((f"get it with `python tools/download.py {item.name}`" for item in manifest().values()
+                 if item.file == name), None)
+
+
 def _advice(name: str, source: str | None) -> str:
-    source = source or SOURCES.get(name)
-    origin = f"get it from {source}, and " if source else ""
-    return f"{origin}give its path with --weights, or train from random weights with --weights {NONE}"
+    origin = f"get it from {source}" if source else download_of(name)
+    return (f"{origin}, and " if origin else "") + (
+        f"give its path with --weights, or train from random weights with --weights {NONE}")

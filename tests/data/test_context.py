@@ -49,8 +49,9 @@ def test_the_task_may_come_with_the_set(context):
 def test_prepared_from_its_archive(context, tmp_path, monkeypatch):
     root, voc, _ = context
     archive = shutil.make_archive(str(tmp_path / "trainval"), "gztar", root)
-    with pytest.raises(DataError, match="'voc2010' is not here"):
+    with pytest.raises(DataError, match="'voc2010' is not here") as error:   # and not: the archive is wrong
         prepare("context", archive)
+    assert "VOCtrainval_03-May-2010.tar" in str(error.value) and "archive does not hold" not in str(error.value)
     monkeypatch.setenv("CAFFE_LUNGO_VOC2010", str(voc))
     prepare("context", archive)
     assert open_dataset("context").ids("val") == ["2010_000001"]

@@ -74,6 +74,15 @@ def test_keeps_what_the_definition_keeps(conflicts, case, threshold):
     np.testing.assert_array_equal(kept, nms.with_pixels(*case, threshold))
 
 
+@pytest.mark.unit
+@given(regions(), st.sampled_from([0, 0.3, 0.7]), st.integers(0, 60))
+@settings(max_examples=50, deadline=None)
+def test_the_best_of_those_that_are_kept(case, threshold, most):
+    packed = nms.pack(*case)
+    kept, best = (nms.suppress(packed, threshold, nms.with_numpy, limit)[0] for limit in (None, most))
+    assert packed.order[best[packed.order]].tolist() == packed.order[kept[packed.order]][:most].tolist()
+
+
 def discs(pathways, shapes, radii, seed=0):
     """A disc in each window, of a size that varies, and scores."""
     draw, masks, scores = np.random.default_rng(seed), [], []

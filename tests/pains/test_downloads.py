@@ -19,7 +19,8 @@ PAGE = b"\n<!DOCTYPE html><html><body>Please log in</body></html>"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """/whole, /changed, /cut (ends early), /no-range, /page (200, called data), /honest-page (text/html), else 404."""
+    """/whole, /changed, /cut (ends early), /no-range, /page (200, called data), /honest-page (text/html, whatever the
+    range), else 404."""
 
     def do_GET(self):
         self.server.seen.append((self.path, self.headers.get("Range")))
@@ -30,7 +31,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         start = 0
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
-        if wanted and self.path != "/no-range":
+        if wanted and self.path not in ("/no-range", "/honest-page"):
             start = int(wanted[1])
             if start >= len(body):
                 self.send_error(416)
@@ -91,6 +92,14 @@ def test_a_web_page_is_not_data(server, item, tmp_path, path, known):
 def test_a_broken_transfer_is_resumed(server, item, tmp_path):
     with pytest.raises(DataError, match=f"broke off after {len(DATA) // 2} of {len(DATA)} bytes"):
         fetch(item("/cut"), tmp_path)
+    assert fetch(item("/whole"), tmp_path).read_bytes() == DATA
+    assert server.seen[-1] == ("/whole", f"bytes={len(DATA) // 2}-")
+
+
+@pytest.mark.parametrize("path, words", [("/honest-page", "HTML page"), ("/page", "the file there is shorter")])
+def test_a_page_from_the_next_source_does_not_cost_what_came_before(server, item, tmp_path, path, words):
+    with pytest.raises(DataError, match=words):
+        fetch(item("/cut", path), tmp_path)
     assert fetch(item("/whole"), tmp_path).read_bytes() == DATA
     assert server.seen[-1] == ("/whole", f"bytes={len(DATA) // 2}-")
 

@@ -11,6 +11,7 @@ from caffe import params as P
 from prototxt import build, measure
 from prototxt.errors import NetError
 from prototxt.measure import trace
+from surgery import read_net
 
 
 @pytest.mark.tiny
@@ -116,6 +117,33 @@ def test_shapes_and_parameter_counts_of_whole_nets_are_the_engines(name, size):
     for blob, found in traces.items():
         assert tuple(net.blobs[blob].data.shape[1:]) == found.shape
     assert [count for count, _ in counts] == [b.data.size for blobs in net.params.values() for b in blobs]
+
+
+CLASSIFIER = """
+input: "data" input_dim: 1 input_dim: 3 input_dim: 20 input_dim: 20
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 4 kernel_size: 3 } }
+layer { name: "norm" type: "BatchNorm" bottom: "conv" top: "conv" }
+layer { name: "scale" type: "Scale" bottom: "conv" top: "conv" scale_param { bias_term: true } }
+layer { name: "elu" type: "ELU" bottom: "conv" top: "conv" }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param { kernel_size: 2 stride: 2 } }
+layer { name: "bias" type: "Bias" bottom: "pool" top: "biased" }
+layer { name: "flat" type: "Flatten" bottom: "biased" top: "flat" }
+layer { name: "fc" type: "InnerProduct" bottom: "flat" top: "fc" inner_product_param { num_output: 5 } }
+"""
+
+
+@pytest.mark.unit
+def test_a_classifier_of_another_time(tmp_path):
+    """A file with the old way of stating an input, layers of residual nets, and a fully connected layer."""
+    path = tmp_path / "net.prototxt"
+    path.write_text(CLASSIFIER)
+    definition, net = read_net(path), caffe.Net(str(path), caffe.TEST)
+    _, counts = trace(definition)
+    assert [count for count, _ in counts] == [b.data.size for blobs in net.params.values() for b in blobs]
+    found = measure(definition)
+    assert found.fixed == 2 * 4 + 1 and found.conv_layers == 2
+    assert found.learned == (3 * 9 * 4 + 4) + 2 * 4 + 4 + (4 * 9 * 9 * 5 + 5)
+    assert (found.receptive_field, found.stride) == (20, 2)   # the last layer sees the whole image
 
 
 def _net(definition):

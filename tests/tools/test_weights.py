@@ -2,8 +2,10 @@
 
 import pytest
 
+from data.downloads import manifest
+from prototxt import NETS
 from tools.errors import RunError
-from tools.weights import SOURCES, find_weights
+from tools.weights import find_weights
 
 pytestmark = pytest.mark.unit
 
@@ -31,16 +33,16 @@ def test_looked_for_where_models_are(tmp_path, monkeypatch):
     assert find_weights(None, "x.caffemodel", "fcn32s") == tmp_path / "models" / "x.caffemodel"
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_missing_classifiers_say_where_they_come_from(name):
+@pytest.mark.parametrize("name", sorted({entry.weights for entry in NETS.values() if entry.weights}))
+def test_missing_classifiers_say_what_downloads_them(name):
     with pytest.raises(RunError) as caught:
         find_weights(None, name, "fcn32s")
-    assert f"fcn32s starts from {name}" in str(caught.value)
-    assert SOURCES[name] in str(caught.value) and "--weights none" in str(caught.value)
+    said = str(caught.value)
+    assert f"fcn32s starts from {name}" in said and "--weights none" in said
+    item = next(item for item in manifest().values() if item.file == name)
+    assert f"`python tools/download.py {item.name}`" in said
 
 
-def test_every_net_knows_its_source():
-    """A classifier that the registry names has an entry here."""
-    from prototxt import NETS
-
-    assert {entry.weights for entry in NETS.values()} - {None} <= set(SOURCES)
+def test_weights_of_another_run_have_their_own_source():
+    with pytest.raises(RunError, match="get it from a run of fcn32s, and give its path"):
+        find_weights(None, "fcn32s.caffemodel", "fcn16s", "a run of fcn32s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from tools import markup
 from tools.errors import RunError
 from tools.run_folder import write
+from tools.score_files import layout
 
 
 def write_page(root: Path) -> Path:
@@ -64,6 +66,29 @@ def _table(table: dict[str, Any]) -> str:
             for row, (thesis, ours) in zip(cells, pairs, strict=True):
                 row.append(_number(ours - thesis, digits, sign=True) if None not in (thesis, ours) else "-")
     return markup.table(header, cells, table["title"])
+
+
+def as_text(record: Mapping[str, Any]) -> str:
+    """The tables, conclusions and notes of a result, for a terminal: numbers as "thesis / ours (difference)"."""
+    parts = []
+    for table in record["tables"]:
+        columns = [_column([values[i] for values in table["rows"].values()], table["digits"])
+                   for i in range(len(table["columns"]))]
+        rows = [list(row) for row in zip(table["rows"], *columns, strict=True)]
+        parts.append(f"{table['title']}\n{layout(['', *table['columns']], rows)}")
+    parts += [f"{'agrees' if holds else 'does not agree'}: {thesis}\n  here: {ours}"
+              for thesis, ours, holds in record["claims"]]
+    return "\n".join([*parts, *record["notes"]])
+
+
+def _column(pairs: Sequence[tuple[float | None, float | None]], digits: int) -> list[str]:
+    """The cells of a column; where all lack the thesis's number, or all ours, the others alone."""
+    kinds = [k for k in (0, 1) if any(pair[k] is not None for pair in pairs)]
+    if len(kinds) < 2:
+        return [_number(pair[kinds[0]] if kinds else None, digits) for pair in pairs]
+    return [f"{_number(thesis, digits)} / {_number(ours, digits)}"
+            + ("" if thesis is None or ours is None else f" ({_number(ours - thesis, digits, sign=True)})")
+            for thesis, ours in pairs]
 
 
 def _number(value: float | None, digits: int, sign: bool = False) -> str:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import caffe
-from data.errors import DataError
 from data.registry import open_dataset
-from tools.errors import RunError
-from tools.weights import find_weights
+from tools.errors import CaffeError, RunError
+from tools.weights import download_of, find_weights
 
 
 @dataclass(frozen=True)
@@ -24,27 +23,32 @@ class Need:
     kind: str
     name: str = ""
 
-    def found(self, context: Context) -> str | None:
-        """Where it is, or None."""
+    def lacking(self, context: Context) -> str:
+        """Why it cannot be used and where it comes from, in words; empty where it is there."""
         try:
             if self.kind == "gpu":
-                return _gpu(context.gpu)
-            if self.kind == "weights":
-                return str(context.weights_file(self.name))
-            return str(context.dataset(self.name).root)
-        except (DataError, RunError):
-            return None
+                _find_gpu(context.gpu)
+            elif self.kind == "weights":
+                context.weights_file(self.name)
+            else:
+                context.dataset(self.name)
+        except CaffeError as error:
+            source = {"data": error.help, "gpu": None, "weights": download_of(self.name)}[self.kind]
+            return f"{error.message}; {source}" if source else error.message
+        return ""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}".strip()
 
 
-def _gpu(number: int | None) -> str | None:
-    try:
-        caffe.set_device(number or 0)
-    except caffe.CaffeError:
-        return None
-    return f"GPU {number or 0}"
+def _find_gpu(number: int | None) -> None:
+    """Raises DeviceError where there is no such GPU."""
+    caffe.set_device(number or 0)
+
+
+def set_in(folder: str) -> str:
+    """Which data set a folder holds: the one that it is named as, or begins with: coco, coco-tiny."""
+    return Path(folder).name.lower().split("-")[0]
 
 
 @dataclass(frozen=True)
@@ -72,13 +76,11 @@ class Context:
 
         Raises DataError.
         """
-        if self.data_dir and Path(self.data_dir).name.lower() == name:
-            return open_dataset(self.data_dir)
-        return open_dataset(name)
+        return open_dataset(self.data_name(name))
 
     def data_name(self, name: str) -> str:
         """What `tools/solve.py` calls the data set `name`: a name or a folder."""
-        given = self.data_dir if self.data_dir and Path(self.data_dir).name.lower() == name else None
+        given = self.data_dir if self.data_dir and set_in(self.data_dir) == name else None
         return str(Path(given).resolve()) if given else name
 
     def weights_file(self, name: str) -> Path:
@@ -136,10 +138,18 @@ class Experiment:
         """The needs of the context's variant."""
         return self.small_needs if context.small and self.small else self.needs
 
-    def missing(self, context: Context) -> list[Need]:
-        """Those that are not there."""
-        return [need for need in self.wants(context) if need.found(context) is None]
+    def missing(self, context: Context) -> dict[Need, str]:
+        """Those that are not there, and why in words."""
+        reasons = {need: need.lacking(context) for need in self.wants(context)}
+        return {need: reason for need, reason in reasons.items() if reason}
 
+
+NOT_COMPUTED: Mapping[str, str] = {
+    **dict.fromkeys(("fig2.4", "fig2.6"), "not in the text at hand"),
+    **dict.fromkeys(("fig3.1", "fig3.2", "fig3.3", "fig4.1", "fig4.2"), "a drawing"),
+    "fig3.7": "scores that others posted on VOC's leaderboard, which is not at hand",
+}
+"""Figures of the thesis that are no experiment, and why."""
 
 _registry: dict[str, Experiment] = {}
 
@@ -177,6 +187,9 @@ def find(names: Sequence[str]) -> list[Experiment]:
         group = [e for e in known.values() if name == "all" or f"chapter{e.section.split('.')[0]}" == name]
         if name in known:
             group = [known[name]]
+        if name in NOT_COMPUTED:
+            raise RunError(f"{name} is not computed: {NOT_COMPUTED[name]}",
+                           help="`python tools/reproduce.py list` shows what is")
         if not group:
             raise RunError("no such experiment", found=name, expected=", ".join(known),
                            help="`python tools/reproduce.py list` shows them; all and chapter3 name several")

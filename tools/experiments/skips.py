@@ -1,4 +1,4 @@
-"""Tables 3.2 and 3.3 and Figure 3.4: what skips, and fine-tuning of all layers, are worth."""
+"""Table 3.2: what skips, and fine-tuning of all layers, are worth."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL_NEEDS = [Need("data", "camvid"), Need("weights", "squeezenet_v1.1.caffemod
 @experiment("table3.2", "Skip FCNs: fixed, 32s, 16s, 8s", "3.3.2", NEEDS,
             "SqueezeNet, whose last stride is 16: 16s-fixed, 16s, 8s and 4s on CamVid", SMALL_NEEDS)
 def skips(context: Context) -> Result:
-    """Also Table 3.3, which repeats the rows of the nets that are learned end to end, and Figure 3.4."""
+    """Its runs are those of Table 3.3 and of Figures 3.4 and 3.6 as well (refinement.py)."""
     thesis = SMALL if context.small else THESIS
     fixed, *steps = thesis
     fixed_plan, _, records = train(context, fixed)

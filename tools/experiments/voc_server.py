@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from data import open_dataset, shapes
+from data.dataset import read_image
 from tools import voc_submission
 from tools.experiments.registry import Context, Need, Result, Table, experiment
 from tools.experiments.skips import NEEDS
@@ -38,6 +39,8 @@ def submissions(context: Context) -> Result:
         plan, folder, _ = train(context, net, data=str(root), iters="150,50,50")
     else:
         sets = {year: context.dataset(f"voc{year}") for year in ("2011", "2012")}
+        for dataset in sets.values():   # that they lack should be said now and not after days of training
+            read_image(dataset.image_path(dataset.ids("test")[0]))
         plan, folder, _ = train(context.of("table3.2"), net)
     trained = of_run(str(folder.root), None, None)
     loaded = trained.load()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from data import landscapes, shapes, solids
+from data import DataError, landscapes, shapes, solids
 from prototxt import NETS
 from tools.errors import RunError
 from tools.experiments import coarse, datasets, refinement, skips, voc_server
@@ -103,6 +103,14 @@ def test_the_archive_for_the_test_server_scores_as_the_net(tmp_path, monkeypatch
     for picture in dataset.ids("test"):
         lazy.add(dataset.label(picture), np.zeros_like(dataset.label(picture)))
     assert mean_iu == pytest.approx(100 * lazy.metrics().mean_iu, abs=5)
+
+
+def test_without_test_pictures_nothing_is_trained(tiny_set, tmp_path, monkeypatch):
+    for year in ("2011", "2012"):
+        monkeypatch.setenv(f"CAFFE_LUNGO_VOC{year}", str(tiny_set))
+    monkeypatch.setattr(voc_server, "train", pytest.fail)
+    with pytest.raises(DataError, match="no split 'test'"):
+        voc_server.submissions(Context(tmp_path))
 
 
 @pytest.mark.slow
