@@ -78,8 +78,9 @@ def uniform(image: Picture, grid: Grid, field: int, k: int, seed: int) -> NDArra
     size, half = round(grid.stride), (field - 1) // 2
     height, width = image.shape[:2]
     patches = np.zeros((*grid.shape, size, size, 3), np.float32)
+    centres = np.rint(grid.centres()).astype(int)
     for row, column in np.ndindex(grid.shape):
-        x, y = np.rint(grid.centres()[row, column]).astype(int)
+        x, y = centres[row, column]
         for _ in range(k):
             at = (draw.integers(max(0, x - half), min(width - 1, x + half), endpoint=True),
                   draw.integers(max(0, y - half), min(height - 1, y + half), endpoint=True))
