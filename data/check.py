@@ -103,11 +103,11 @@ class Report:
 Progress = Callable[[Iterable[str], int, str], Iterable[str]]
 
 
-def _plain(ids: Iterable[str], total: int, split: str) -> Iterable[str]:
+def plain(ids: Iterable[str], total: int, split: str) -> Iterable[str]:
     return ids
 
 
-def check(dataset: Dataset, splits: Iterable[str] | None = None, progress: Progress = _plain) -> Report:
+def check(dataset: Dataset, splits: Iterable[str] | None = None, progress: Progress = plain) -> Report:
     """Read every image and label of `splits` and report: for each split, each kind of labels.
 
     By default all splits except those whose pictures others list already (trainval) and a `test` split

@@ -12,6 +12,7 @@ from data.coco import COCO
 from data.context import PASCALContext
 from data.dataset import Dataset
 from data.errors import DataError
+from data.keypoints import Keypoints, has_keypoints
 from data.nyud import NYUD
 from data.sbd import SBD
 from data.siftflow import SIFTFlow
@@ -28,10 +29,10 @@ def open_dataset(
 ) -> Dataset:
     """The data set with a known name (those of data.sources.SOURCES) or in a folder.
 
-    A name is looked for in `root`, or where data.sources.folder_of says; `shapes`, `solids` and `landscapes`
-    are drawn on first use. A folder is in the layout of PASCAL VOC, SBD, NYUDv2, SIFT Flow, COCO or the SegNet
-    tutorial's CamVid. `classes` replaces the class names (of the first kind of labels). DataError names the
-    folder looked in, what is missing, and the command that prepares it.
+    A name is looked for in `root`, or where data.sources.folder_of says; those in data.sources.DRAWN
+    are drawn on first use. A folder is in the layout of PASCAL VOC, SBD, NYUDv2, SIFT Flow, COCO, the SegNet
+    tutorial's CamVid, or of keypoint annotations beside pictures. `classes` replaces the class names (of the
+    first kind of labels). DataError names the folder looked in, what is missing, and the command that prepares it.
     """
     name = os.fspath(name_or_dir)
     if name in SOURCES:
@@ -55,6 +56,8 @@ def open_dataset(
         return COCO(folder, folder.name)
     if (folder / "SemanticLabels").is_dir():
         return SIFTFlow(folder, folder.name, classes)
+    if has_keypoints(folder):
+        return Keypoints(folder, name=folder.name, classes=classes)
     return VOC(folder, classes=classes)
 
 
@@ -64,6 +67,8 @@ def _named(name: str, root: Path | None, classes: tuple[str, ...] | None) -> Dat
 
     if name == "seg11valid":
         return Seg11Valid(VOC(place("voc2011"), "voc2011", classes), SBD(place("sbd"), classes=classes))
+    if name == "keypoints":
+        return Keypoints(place(name), place("voc2011"), classes=classes)
     if name in DRAWN:
         import_module(f"data.{name}").ensure(place(name))
     return open_at(name, place(name), classes, place("voc2010"))
@@ -81,6 +86,10 @@ def open_at(
         return SIFTFlow(folder, classes=classes)
     if name == "context":
         return PASCALContext(folder, voc2010 or folder_of("voc2010"), classes=classes)
+    if name == "keypoints":
+        return Keypoints(folder, folder_of("voc2011"), classes=classes)
+    if name == "figures":
+        return Keypoints(folder, name=name, classes=classes)
     if name == "solids":
         from data.solids import CLASSES  # here, so that `python -m data.solids` does not find itself already imported
 

@@ -51,13 +51,13 @@ _RADII = {1: (16, 28), 2: (18, 30), 3: (20, 32), 4: (19, 30), 5: (18, 30), 6: (1
 _RING, _BAR, _DOT = (13, 18), (13, 18), (18, 24)
 
 
-def _grid(size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def grid(size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """y and x of the pixel centres, in drawing units."""
     axis = np.arange(size, dtype=np.int64) * _UNIT + _UNIT // 2
     return axis[:, None] + 0 * axis[None, :], axis[None, :] + 0 * axis[:, None]
 
 
-def _waves(draw: Draw, y: NDArray, x: NDArray, low: int, high: int, amplitude: int) -> NDArray[np.int64]:
+def waves(draw: Draw, y: NDArray, x: NDArray, low: int, high: int, amplitude: int) -> NDArray[np.int64]:
     """Stripes in a random direction, a triangle wave of period low..high pixels."""
     turn, period = draw.below(_TURNS), draw.between(low, high) * _UNIT
     along = (x * _COS[turn] + y * _SIN[turn]) // 1024 + draw.below(period)
@@ -65,7 +65,7 @@ def _waves(draw: Draw, y: NDArray, x: NDArray, low: int, high: int, amplitude: i
     return (4 * np.minimum(phase, period - phase) - period) * amplitude // period
 
 
-def _tiles(draw: Draw, y: NDArray, x: NDArray, low: int, high: int, amplitude: int) -> NDArray[np.int64]:
+def tiles(draw: Draw, y: NDArray, x: NDArray, low: int, high: int, amplitude: int) -> NDArray[np.int64]:
     """A chequered pattern in a random direction with fields of low..high pixels."""
     turn, side = draw.below(_TURNS), draw.between(low, high) * _UNIT
     u = (x * _COS[turn] + y * _SIN[turn]) // 1024 // side
@@ -73,19 +73,19 @@ def _tiles(draw: Draw, y: NDArray, x: NDArray, low: int, high: int, amplitude: i
     return ((u + v) % 2 * 2 - 1) * amplitude
 
 
-def _ground(draw: Draw, size: int, y: NDArray, x: NDArray) -> NDArray[np.int64]:
+def ground(draw: Draw, size: int, y: NDArray, x: NDArray) -> NDArray[np.int64]:
     """A textured ground of muted colours, size x size x 3, not yet clipped to 0..255."""
     base = draw.between(70, 180)
     colour = np.array([base + draw.between(-22, 22) for _ in range(3)])
     kind = draw.below(4)
     if kind == 0:
-        texture = _waves(draw, y, x, 6, 24, draw.between(12, 40))
+        texture = waves(draw, y, x, 6, 24, draw.between(12, 40))
     elif kind == 1:
-        texture = _tiles(draw, y, x, 5, 18, draw.between(8, 26))
+        texture = tiles(draw, y, x, 5, 18, draw.between(8, 26))
     elif kind == 2:
         texture = cloud(draw, size, 8, 50) + cloud(draw, size, 4, 20)
     else:
-        texture = _waves(draw, y, x, 8, 20, 18) + _waves(draw, y, x, 8, 20, 18)
+        texture = waves(draw, y, x, 8, 20, 18) + waves(draw, y, x, 8, 20, 18)
     ground = colour[None, None, :] + texture[:, :, None] + cloud(draw, size, 32, 40)[:, :, None]
     for channel in range(3):
         ground[:, :, channel] += cloud(draw, size, 32, 14)
@@ -127,9 +127,9 @@ def _paint(draw: Draw, kind: int, y: NDArray, x: NDArray) -> NDArray[np.int64]:
     """The surface of an object of class `kind`: its colour, slightly varied, with its own texture."""
     colour = np.array([c + draw.between(-20, 20) for c in _COLOURS[kind]])
     if kind in (1, 4):
-        texture = _waves(draw, y, x, 5, 9, 20)
+        texture = waves(draw, y, x, 5, 9, 20)
     elif kind in (2, 5):
-        texture = _tiles(draw, y, x, 3, 5, 16)
+        texture = tiles(draw, y, x, 3, 5, 16)
     else:
         texture = cloud(draw, len(y), 4, 30)
     return colour[None, None, :] + texture[:, :, None]
@@ -138,8 +138,8 @@ def _paint(draw: Draw, kind: int, y: NDArray, x: NDArray) -> NDArray[np.int64]:
 def render(seed: int, index: int, size: int = SIZE) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Picture number `index` of the set with `seed`: RGB size x size x 3 and labels size x size, uint8."""
     draw = Draw(seed, index)
-    y, x = _grid(size)
-    image = _ground(draw, size, y, x)
+    y, x = grid(size)
+    image = ground(draw, size, y, x)
     label = np.zeros((size, size), dtype=np.uint8)
     taken: list[tuple[int, int, int]] = []
     for _ in range(draw.between(3, 5)):

@@ -20,7 +20,7 @@ class Source:
 
 _VOC_LAYOUT = "JPEGImages/, SegmentationClass/, ImageSets/Segmentation/*.txt"
 
-DRAWN = ("shapes", "solids", "landscapes", "touching")
+DRAWN = ("shapes", "solids", "landscapes", "touching", "figures")
 """Sets that are drawn on first use: `data.<name>` has `ensure(folder)`."""
 
 SOURCES = {
@@ -65,6 +65,16 @@ SOURCES = {
         "the annotations of PASCAL-Context, trainval.tar.gz, from https://cs.stanford.edu/~roozbeh/pascal-context/, "
         "and the set voc2010, whose pictures they label",
         "trainval/*.mat, labels.txt",
+    ),
+    "keypoints": Source(
+        "the keypoints of PASCAL VOC 2011's objects, voc2011_keypoints_Feb2012.tgz, from "
+        "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/shape/poselets/ (tools/download.py keypoints), and "
+        "the set voc2011, whose pictures they annotate",
+        "annotations/<category>/<picture>_<n>.xml",
+    ),
+    "figures": Source(
+        "drawn on this machine from a seed: python -m data.figures",
+        "as keypoints, with JPEGImages/ and ImageSets/Main/*.txt",
     ),
     "solids": Source("drawn on this machine from a seed: python -m data.solids", "as nyud"),
     "landscapes": Source("drawn on this machine from a seed: python -m data.landscapes", "as siftflow"),

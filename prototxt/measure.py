@@ -14,8 +14,11 @@ from typing import Any
 
 from .errors import NetError
 
-_ELEMENTWISE = {"AbsVal", "BatchNorm", "Bias", "BNLL", "Dropout", "ELU", "Exp", "Log", "LRN", "Power", "PReLU", "ReLU",
-                "Scale", "Sigmoid", "Softmax", "Split", "TanH", "Threshold"}
+# BatchNorm: of a deploy net, which uses stored statistics
+_ELEMENTWISE = {
+    "AbsVal", "BatchNorm", "Bias", "BNLL", "Clip", "Dropout", "ELU", "Exp", "Log", "Power", "PReLU", "ReLU", "ReLU6",
+    "Scale", "Sigmoid", "Softmax", "Split", "Swish", "TanH", "Threshold",
+}
 _ENDS = {"SoftmaxWithLoss", "Accuracy", "Silence"}
 
 
@@ -66,10 +69,11 @@ def trace(
 ) -> tuple[dict[str, Trace], list[tuple[int, float]]]:
     """The Trace of every blob, and (number of values, lr_mult) of every parameter blob.
 
-    `image` (channels, height, width) is the shape of blobs from data layers; an Input layer states its own.
+    `image` (channels, height, width) is the shape of blobs from data layers; an Input layer states its own, and so
+    do the inputs of older deploy nets (`input`, `input_shape` or `input_dim`).
     Raises `NetError` for a layer that has no rule here, or whose input is too small.
     """
-    traces: dict[str, Trace] = {}
+    traces = _inputs(net)
     counts: list[tuple[int, float]] = []
     for layer in net.layer:
         bottoms = []
@@ -92,15 +96,24 @@ def trace(
                     expected=f"one of {sorted([*_RULES, *_ENDS])}", help="measure a net of these layers",
                 )
             result = rule(layer, bottoms)
-            if min(result.shape) < 1:
+            results = result if isinstance(result, list) else [result] * len(layer.top)
+            if min(min(made.shape) for made in results) < 1:
                 raise NetError(
                     f"layer {layer.name!r} has nothing to compute", found=f"input {bottoms[0].shape}",
                     expected="an input that its kernel fits in", help="give larger images or more padding",
                 )
-            for top in layer.top:
-                traces[top] = result
+            traces.update(zip(layer.top, results, strict=True))
             counts += _parameters(layer, bottoms[0].shape)
     return traces, counts
+
+
+def _inputs(net: Any) -> dict[str, Trace]:
+    """The inputs that a net states in fields of its own, without a layer."""
+    if len(net.layers):
+        raise NetError("this net is written in the format of before 2014, whose layers are not walked",
+                       help="`caffe upgrade_net_proto_text OLD NEW` writes it anew")
+    shapes = [tuple(shape.dim) for shape in net.input_shape] or list(zip(*[iter(net.input_dim)] * 4, strict=True))
+    return {name: Trace(shape[1:]) for name, shape in zip(net.input, shapes, strict=True)}
 
 
 def _one(values: Any, default: int) -> int:
@@ -115,23 +128,37 @@ def _geometry(layer: Any, size: int) -> tuple[int, int, int]:
     """(kernel with dilation, stride, pad) of a layer on an input `size` samples high."""
     if layer.type == "InnerProduct":
         return size, 1, 0
+    if layer.type == "LRN":
+        return layer.lrn_param.local_size, 1, (layer.lrn_param.local_size - 1) // 2
+    p = layer.pooling_param if layer.type == "Pooling" else layer.convolution_param
+    if layer.type == "Pooling" and p.global_pooling:
+        return size, 1, 0
+    given = [f"{field}_{axis}" for field in ("kernel", "stride", "pad") for axis in "hw"]
+    if any(p.HasField(name) for name in given):
+        raise NetError(f"layer {layer.name!r} states its window by height and width",
+                       help="only square windows are measured: give kernel_size, stride and pad")
     if layer.type == "Pooling":
-        p = layer.pooling_param
-        return (size, 1, 0) if p.global_pooling else (p.kernel_size, p.stride, p.pad)
-    p = layer.convolution_param
+        return p.kernel_size, p.stride, p.pad
     dilation = _one(p.dilation, 1)
     return (_one(p.kernel_size, 0) - 1) * dilation + 1, _one(p.stride, 1), _one(p.pad, 0)
 
 
 def _window(layer: Any, bottoms: list[Trace]) -> Trace:
-    """Convolution, Pooling and InnerProduct: a window that slides over the input."""
+    """Convolution, Pooling, InnerProduct and LRN: a window that slides over the input."""
     (below,) = bottoms
+    whole = layer.type == "InnerProduct" or layer.type == "Pooling" and layer.pooling_param.global_pooling
+    if whole and below.shape[1] != below.shape[2]:
+        raise NetError(f"layer {layer.name!r} sees all of an input that is not square", found=below.shape,
+                       help="only square windows are measured: give square images")
+    if layer.type == "LRN" and layer.lrn_param.norm_region == layer.lrn_param.ACROSS_CHANNELS:
+        return below
     channels, *sizes = below.shape
     kernel, stride, pad = _geometry(layer, sizes[0])
     outputs = []
     for size in sizes:
         if layer.type == "Pooling":  # rounds up, but no window may start in the padding behind the input
-            output = -((kernel - size - 2 * pad) // stride) + 1
+            span = size + 2 * pad - kernel
+            output = (-(-span // stride) if _rounds_up(layer.pooling_param) else span // stride) + 1
             if pad and (output - 1) * stride >= size + pad:
                 output -= 1
         else:
@@ -146,8 +173,26 @@ def _window(layer: Any, bottoms: list[Trace]) -> Trace:
         below.stride * stride,
         below.field + (kernel - 1) * below.stride,
         below.centre + (Fraction(kernel - 1, 2) - pad) * below.stride,
-        below.depth + (layer.type != "Pooling"),
+        below.depth + (layer.type in ("Convolution", "InnerProduct")),
     )
+
+
+def _rounds_up(pooling: Any) -> bool:
+    """Whether the output size of pooling is rounded up, as in BVLC Caffe 1.0, which has none of these fields."""
+    return not getattr(pooling, "round_mode", 0) and getattr(pooling, "ceil_mode", True) and not getattr(
+        pooling, "torch_pooling", False)
+
+
+def _slice(layer: Any, bottoms: list[Trace]) -> list[Trace]:
+    """Channels cut into parts."""
+    (below,) = bottoms
+    p = layer.slice_param
+    if p.axis != 1 or p.slice_dim != 1:
+        raise NetError(f"layer {layer.name!r} cuts another axis than channels", help="such nets are not measured")
+    channels, parts = below.shape[0], len(layer.top)
+    points = list(p.slice_point) or [channels * i // parts for i in range(1, parts)]
+    ends = [0, *points, channels]
+    return [replace(below, shape=(high - low, *below.shape[1:])) for low, high in zip(ends, ends[1:], strict=False)]
 
 
 def _deconvolution(layer: Any, bottoms: list[Trace]) -> Trace:
@@ -182,6 +227,9 @@ def _crop(layer: Any, bottoms: list[Trace]) -> Trace:
 def _merge(layer: Any, bottoms: list[Trace]) -> Trace:
     """Concat and Eltwise: inputs on one grid, of which the largest field and depth count."""
     first = bottoms[0]
+    if layer.type == "Concat" and (layer.concat_param.axis, layer.concat_param.concat_dim) != (1, 1):
+        raise NetError(f"layer {layer.name!r} joins along another axis than channels",
+                       help="such nets are not measured")
     for other in bottoms[1:]:
         if (first.stride, first.centre, first.shape[1:]) != (other.stride, other.centre, other.shape[1:]):
             raise NetError(
@@ -195,13 +243,14 @@ def _merge(layer: Any, bottoms: list[Trace]) -> Trace:
     )
 
 
-_RULES: Mapping[str, Callable[[Any, list[Trace]], Trace]] = {
-    **dict.fromkeys(("Convolution", "Pooling", "InnerProduct"), _window),
+_RULES: Mapping[str, Callable[[Any, list[Trace]], Trace | list[Trace]]] = {
+    **dict.fromkeys(("Convolution", "Pooling", "InnerProduct", "LRN"), _window),
     **dict.fromkeys(("Concat", "Eltwise"), _merge),
     # Flatten: its values keep their places, over which an InnerProduct then sums
     **dict.fromkeys((*_ELEMENTWISE, "Flatten"), lambda layer, bottoms: bottoms[0]),
     "Deconvolution": _deconvolution,
     "Crop": _crop,
+    "Slice": _slice,
 }
 
 
@@ -218,10 +267,10 @@ def _parameters(layer: Any, shape: tuple[int, int, int]) -> list[tuple[int, floa
         sizes = [outputs * channels * height * width]
     elif layer.type == "Scale":
         outputs, bias, sizes = channels, layer.scale_param.bias_term, [channels]
-    elif layer.type == "Bias":
-        outputs, bias, sizes = channels, False, [channels]
-    elif layer.type == "BatchNorm":   # statistics, which no solver changes whatever lr_mult says
+    elif layer.type == "BatchNorm":   # mean, variance and their scale, which no solver learns
         return [(channels, 0.0), (channels, 0.0), (1, 0.0)]
+    elif layer.type == "Bias":
+        outputs, bias, sizes = 0, False, [channels] if len(layer.bottom) == 1 else []
     elif layer.type == "PReLU":
         outputs, bias, sizes = 0, False, [1 if layer.prelu_param.channel_shared else channels]
     else:

@@ -19,6 +19,8 @@ if __package__ in (None, ""):  # started as a file: the checkout's root is not y
 
 from data import DataError, open_dataset
 from data.check import Report, check
+from data.keypoints import Keypoints
+from data.keypoints_check import KeypointReport, check_keypoints
 from data.sources import SOURCES
 
 SHOWN = 50  # problems listed in full; --json lists all
@@ -31,7 +33,7 @@ def _bar(ids: Iterable[str], total: int, split: str) -> Iterable[str]:
     return tqdm(ids, total=total, desc=split, unit="picture", disable=not sys.stderr.isatty() or total < 100)
 
 
-def _print_problems(report: Report) -> None:
+def _print_problems(report: Report | KeypointReport) -> None:
     problems = report.problems
     print(f"{len(problems)} problem{'s' if len(problems) != 1 else ''}:", file=sys.stderr)
     for problem in problems[:SHOWN]:
@@ -51,7 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")
     given = parser.parse_args(arguments)
     try:
-        report = check(open_dataset(given.data), given.split, _bar)
+        dataset = open_dataset(given.data)
+        report = (check_keypoints(dataset, given.split, _bar) if isinstance(dataset, Keypoints)
+                  else check(dataset, given.split, _bar))
     except DataError as error:
         print(error, file=sys.stderr)
         return 1

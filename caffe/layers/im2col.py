@@ -41,10 +41,12 @@ class Im2col(Window):
         shape = self.top_shapes(tuple(x.shape))[0]
         x = F.pad(x, [p for pad in reversed(self.pad) for p in (pad, pad)])
         for i in range(self.spatial):  # axis i becomes two: where in the kernel, which window
-            step = torch.arange(shape[self.channel_axis + 1 + i], device=x.device) * self.stride[i]
-            offset = torch.arange(self.kernel[i], device=x.device) * self.dilation[i]
             at = self.channel_axis + 1 + 2 * i
-            x = x.index_select(at, (offset[:, None] + step).flatten()).unflatten(at, (len(offset), len(step)))
+            reach = (shape[self.channel_axis + 1 + i] - 1) * self.stride[i] + 1
+            every = (slice(None),) * at
+            samples = [x[(*every, slice(first, first + reach, self.stride[i]))]
+                       for first in range(0, self.extent(i), self.dilation[i])]
+            x = torch.stack(samples, at) if len(samples) > 1 else samples[0].unsqueeze(at)
         first = self.channel_axis + 1
         order = [*range(first), *range(first, x.dim(), 2), *range(first + 1, x.dim(), 2)]
         return x.permute(order).reshape(shape)

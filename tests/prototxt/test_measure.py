@@ -169,3 +169,35 @@ def test_what_cannot_be_measured_is_refused():
     del net.layer[0]
     with pytest.raises(NetError, match="'data', which no layer"):
         measure(net)
+
+
+@pytest.mark.unit
+def test_layers_of_other_nets_have_the_engines_shapes_and_parameters():
+    n = caffe.NetSpec()
+    n.data = L.Input(input_param=dict(shape=dict(dim=[1, 6, 17, 20])))
+    n.a, n.b = L.Slice(n.data, slice_point=[2], ntop=2)
+    n.norm = L.LRN(n.a, local_size=3, norm_region=P.LRN.WITHIN_CHANNEL)
+    n.batch = L.BatchNorm(n.norm)
+    n.bias = L.Bias(n.batch)
+    n.pool = L.Pooling(n.bias, kernel_size=3, stride=2, round_mode=P.Pooling.FLOOR)
+    n.elu = L.ELU(n.b)
+    net = n.to_proto()
+    traces, counts = trace(net)
+    built = _net(net)
+    assert {name: trace.shape for name, trace in traces.items()} == {
+        name: tuple(blob.data.shape[1:]) for name, blob in built.blobs.items() if name in traces}
+    assert [count for count, _ in counts] == [b.data.size for blobs in built.params.values() for b in blobs]
+    assert (int(traces["norm"].field), int(traces["pool"].field), int(traces["pool"].stride)) == (3, 5, 2)
+
+
+@pytest.mark.unit
+def test_windows_that_are_not_square_are_refused_not_read_as_something_else():
+    for options in (dict(kernel_h=1, kernel_w=7), dict(kernel_size=3, stride_h=2, stride_w=1)):
+        n = caffe.NetSpec()
+        n.data = L.Input(input_param=dict(shape=dict(dim=[1, 1, 9, 12])))
+        n.top = L.Convolution(n.data, num_output=1, **options)
+        with pytest.raises(NetError, match="height and width"):
+            trace(n.to_proto())
+    n.top = L.Pooling(n.data, global_pooling=True)
+    with pytest.raises(NetError, match="not square"):
+        trace(n.to_proto())
