@@ -4,9 +4,8 @@
 
 Interleaved; medians of the rounds, copies to Halide's layout and back included. `HL_NUM_THREADS` says how many threads
 Halide has; NumPy has one. First square grids with square windows of labels: seconds for 100 sweeps, of which NumPy does
-few and is scaled up. Then one distance transform of many rows, ours by trying all beside the lower envelope of
-parabolas, which is linear: both in NumPy, and the lower envelope in C (if there is a C compiler) beside Halide's part of
-a sweep for as many labels: from how many labels in a row on is the lower envelope the faster one?
+few and is scaled up. Then rows of labels, by trying all and by the lower envelope of parabolas, which is linear: both
+in NumPy; and Halide's whole sweep, which tries all, beside the lower envelope alone in C, if there is a C compiler.
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Min-sum belief propagation on a grid whose labels are displacements, with squared distances between neighbours.
 
-A node (y, x) of an H x W grid has Ly x Lx labels; label (i, j) is the displacement centre + (i, j), in steps of the grid,
-with a centre for each node. The energy of a labelling is the sum of `data` over the nodes and of
+A node (y, x) of an H x W grid has Ly x Lx labels; label (i, j) is the displacement centre + (i, j), in steps of the
+grid, with a centre for each node. The energy of a labelling is the sum of `data` over the nodes and of
 beta * |difference of displacements|^2 over the edges of the 4-neighbourhood (thesis 2.2). The message from p to q is
 
     m(l_q) = min over l_p of h(l_p) + beta * |centre_p + l_p - centre_q - l_q|^2
@@ -10,7 +10,7 @@ with h the data of p and what p received from its other neighbours, less the lea
 0 and beta * (the largest squared distance) however many sweeps there are. The square falls apart into rows and columns:
 two passes in one dimension, each a distance transform (Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled
 Functions", 2004). Linear in the labels by their lower envelope of parabolas, quadratic but without a branch by trying
-all: the second is faster at the sizes that grids of features have (benchmarks/min_sum.py).
+all, which is faster at the sizes that grids of features have (benchmarks/min_sum.py).
 
 Checkerboard (Felzenszwalb and Huttenlocher, "Efficient Belief Propagation for Early Vision", 2006): a sweep sends from
 the nodes where y + x is even, then from the odd ones, so that it needs no second copy and is as good as two others.
@@ -34,7 +34,7 @@ from .min_sum_halide import STEPS, with_halide
 __all__ = ["BACKENDS", "CUDA", "STEPS", "lower_envelope", "pass_messages", "try_all", "with_cuda", "with_halide",
            "with_numpy"]
 
-_ENVELOPE_FROM = 400   # labels in a row: in NumPy the lower envelope is faster from there (benchmarks/min_sum.py)
+_ENVELOPE_FROM = 100   # labels in a row: in NumPy the lower envelope is faster from there (benchmarks/min_sum.py)
 
 
 def with_numpy(data: Any, centres: Any, beta: float, messages: Any, sweeps: int) -> None:
