@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 
 CUDA = r"""
+#ifndef INFINITY   // NVRTC has no <math.h>
+#define INFINITY __int_as_float(0x7f800000)
+#endif
+
 // Sender s of a colour in direction d: its node, and the receiver's; false if either is not there.
 __device__ bool meet(int s, int d, int colour, int height, int width, int* node, int* other) {
     int pitch = (width + 1) / 2, y = s / pitch, x = 2 * (s % pitch) + (y + colour) % 2;
