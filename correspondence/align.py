@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 from correspondence.energy import BETA, Energy, Labels, belief_propagation, between
 from correspondence.errors import DataError
 from correspondence.grids import Grid
+from correspondence.neighbours import unit as units
 from correspondence.sift import dense_sift
 
 REFINE = 4     # steps that a finer grid may correct a coarser one by
@@ -85,8 +86,8 @@ class Flow:
         """
         there = self.forward(_pixels(height, width))
         rows, columns = (np.arange(length, dtype=np.float64) for length in image.shape[:2])
-        colours = [RectBivariateSpline(rows, columns, image[..., channel].astype(np.float64)).ev(there[:, 1], there[:, 0])
-                   for channel in range(image.shape[2])]
+        colours = [RectBivariateSpline(rows, columns, channel).ev(there[:, 1], there[:, 0])
+                   for channel in np.moveaxis(image.astype(np.float64), 2, 0)]
         return np.rint(np.stack(colours, axis=-1)).clip(0, 255).astype(np.uint8).reshape(height, width, -1)
 
 
@@ -121,7 +122,7 @@ def align(
     steps: NDArray[np.float64] | None = None
     for own, other in pyramid[::-1]:
         if unit:
-            own, other = _unit(own), _unit(other)
+            own, other = units(own), units(other)
         centres = None if steps is None else 2 * _doubled(steps)[: own.shape[0], : own.shape[1]]
         energy = between(own, other, radius, beta, centres)
         labels = solve(energy, sweeps, blocks=centres is None)
@@ -146,11 +147,6 @@ def sift_grid(image: ArrayLike, like: Grid, radius: float) -> Grid:
     """SIFT descriptors of a radius at the centres of another grid, "at the same locations" (thesis 2.2)."""
     features = dense_sift(image, like.centres().reshape(-1, 2), radius)
     return Grid(features.reshape(*like.shape, -1), like.start, like.stride, 2 * radius)
-
-
-def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    length = np.linalg.norm(features, axis=2, keepdims=True)
-    return np.asarray(features / np.where(length > 0, length, 1), np.float32)
 
 
 def _halved(features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -172,7 +172,7 @@ def belief_propagation(energy: Energy, sweeps: int = 50, levels: int = 1) -> Lab
 
 
 def decode(energy: Energy, messages: NDArray[np.float32]) -> Labels:
-    """Labels, each the best given the labels above and left and the messages from below and right, a diagonal at a time.
+    """Labels, diagonal by diagonal: each the best given the labels above and left, and what came from below and right.
 
     So nodes with several best labels choose them together, and on a chain the labels have the least energy also then.
     """

@@ -1,10 +1,10 @@
 """Keypoints from neighbours: objects in square boxes, aligned, their keypoints carried over and their median taken
 (thesis 2.2).
 
-Each object is cut out at its box and resized to a square. The nearest objects by a feature of the whole image (fc7) are
-aligned with it, and ordered by deformation energy. Of each keypoint the first five that the order offers are carried
-along the flow, and the prediction is their median, coordinate by coordinate. Copying takes those of the nearest five as
-they are.
+Each object is cut out at its box and resized to a square. The nearest objects by a feature of the whole image (fc7;
+`neighbours.nearest`) are aligned with it, and ordered by deformation energy. Of each keypoint the first five that the
+order offers are carried along the flow, and the prediction is their median, coordinate by coordinate. Copying takes
+those of the nearest five as they are.
 """
 
 from __future__ import annotations
@@ -58,15 +58,8 @@ class Square:
         return self.side / np.array([self.box[2] - self.box[0] + 1, self.box[3] - self.box[1] + 1])
 
 
-def nearest(feature: ArrayLike, others: ArrayLike, count: int = NEIGHBOURS) -> NDArray[np.int64]:
-    """The numbers of the `count` of N features (N x D) that are closest by cosine, closest first; fewer if N is smaller."""
-    one, many = np.asarray(feature, np.float64), np.asarray(others, np.float64)
-    lengths = np.linalg.norm(many, axis=1)
-    return np.asarray(np.argsort(-(many @ one) / np.where(lengths > 0, lengths, 1), kind="stable")[:count], np.int64)
-
-
 def carried(flow: Flow, keypoints: ArrayLike, side: int) -> NDArray[np.float64]:
-    """A neighbour's keypoints (K x 2, NaN where there is none) in the object's square; the flow's source is the object."""
+    """A neighbour's keypoints (K x 2, NaN where there is none) in the object's square, the source of the flow."""
     return flow.backward(keypoints, side, side)
 
 
@@ -76,8 +69,10 @@ def by_deformation(flows: Sequence[Flow]) -> NDArray[np.int64]:
 
 
 def median_of_first(points: ArrayLike, top: int = TOP) -> NDArray[np.float64]:
-    """Of neighbours x K x 2 keypoints, best neighbour first: for each the median, by coordinate, of the first `top` that
-    there are (not NaN); NaN for one that no neighbour has."""
+    """For each of neighbours x K x 2 keypoints, best neighbour first, the median by coordinate of the first `top`.
+
+    NaN is skipped; a keypoint that no neighbour has is NaN.
+    """
     points = np.asarray(points, np.float64)
     found = np.full(points.shape[1:], np.nan)
     for k in range(points.shape[1]):
@@ -88,7 +83,7 @@ def median_of_first(points: ArrayLike, top: int = TOP) -> NDArray[np.float64]:
 
 
 def predict(flows: Sequence[Flow], keypoints: Sequence[ArrayLike], side: int, top: int = TOP) -> NDArray[np.float64]:
-    """An object's keypoints, K x 2 in its square, from its neighbours' (each K x 2 in theirs) along the flows to them."""
+    """An object's keypoints, K x 2 in its square, from its neighbours' (K x 2 in theirs) along the flows to them."""
     order = by_deformation(flows)
     return median_of_first(np.stack([carried(flows[i], keypoints[i], side) for i in order]), top)
 
