@@ -84,8 +84,12 @@ def median_of_first(points: ArrayLike, top: int = TOP) -> NDArray[np.float64]:
 
 def predict(flows: Sequence[Flow], keypoints: Sequence[ArrayLike], side: int, top: int = TOP) -> NDArray[np.float64]:
     """An object's keypoints, K x 2 in its square, from its neighbours' (K x 2 in theirs) along the flows to them."""
-    order = by_deformation(flows)
-    return median_of_first(np.stack([carried(flows[i], keypoints[i], side) for i in order]), top)
+    points = []
+    for i in by_deformation(flows):
+        points.append(carried(flows[i], keypoints[i], side))
+        if (np.sum(~np.isnan(points), axis=0) >= top).all():   # what comes later is not among the first
+            break
+    return median_of_first(points, top)
 
 
 def copied(keypoints: Sequence[ArrayLike], top: int = TOP) -> NDArray[np.float64]:

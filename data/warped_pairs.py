@@ -8,6 +8,7 @@ at pixels. Points are (x, y) in pixels; (0, 0) is the middle of the first pixel.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,19 +61,21 @@ class Pair:
 
 
 class WarpedPairs:
-    """Pair number i of the photographs below `folder`, in the order of their names, again and again.
+    """Pair number i of photographs, again and again: all below a folder, in the order of their names, or a list.
 
     `side`: of the images, in pixels.  The same seed and number give the same pair.  Raises DataError for a folder
     without images, and for photographs with a side under 32 pixels.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], side: int = 227, change: Change | None = None, seed: int = 2014
+        self, photographs: str | os.PathLike[str] | Sequence[Path], side: int = 227, change: Change | None = None,
+        seed: int = 2014,
     ) -> None:
         self.side, self.change, self.seed = side, change or Change(), seed
-        self.photographs = sorted(path for path in Path(folder).rglob("*") if path.suffix in IMAGE_ENDINGS)
+        self.photographs = list(photographs) if isinstance(photographs, Sequence) and not isinstance(
+            photographs, str) else sorted(p for p in Path(photographs).rglob("*") if p.suffix in IMAGE_ENDINGS)
         if not self.photographs:
-            raise DataError("no images in it", file=folder, expected=", ".join(IMAGE_ENDINGS),
+            raise DataError("no images in it", file=photographs, expected=", ".join(IMAGE_ENDINGS),
                             help="give a folder of photographs")
 
     def __getitem__(self, number: int) -> Pair:
