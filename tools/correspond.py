@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Correspondence with the features of any Caffe net: grids, reconstructions, alignment, keypoints (docs/correspondence.md).
+"""Correspondence with the features of any Caffe net: grids, pictures, alignment, keypoints (docs/correspondence.md).
 
     python tools/correspond.py features cat.jpg --net deploy.prototxt --weights net.caffemodel --layers conv4
     python tools/correspond.py align cat.jpg other.jpg --net ... --layers conv4 --sift 20
