@@ -42,8 +42,8 @@ class Energy:
     @cached_property
     def steps(self) -> NDArray[np.float64]:
         """Each label's displacement from the centre, labels x 2."""
-        size = np.array(self.data.shape[2:])
-        return (np.stack(np.indices(size), axis=-1) - (size - 1) / 2).reshape(-1, 2)
+        size = self.data.shape[2], self.data.shape[3]
+        return (np.moveaxis(np.indices(size), 0, -1) - (np.array(size) - 1) / 2).reshape(-1, 2)
 
     @cached_property
     def costs(self) -> NDArray[np.float64]:
@@ -84,7 +84,7 @@ def between(
         raise DataError("features of two nets or layers cannot be aligned", found=f"{source.shape} and {target.shape}",
                         expected="H x W x C twice, C the same", help="take both from one layer")
     (height, width), limits = source.shape[:2], np.array(target.shape[:2])
-    places = np.stack(np.indices((height, width)), axis=-1)
+    places = np.moveaxis(np.indices((height, width)), 0, -1)
     centres = np.zeros_like(places) if centres is None else np.rint(centres).astype(np.int64)
     centres = np.clip(places + centres, 0, limits - 1) - places
     window = np.arange(-radius, radius + 1)

@@ -56,8 +56,9 @@ class Pair:
         return np.asarray(self._forward(np.asarray(points, np.float64).reshape(-1, 2)), np.float64)
 
     def inside(self, points: ArrayLike) -> NDArray[np.bool_]:
-        """Which points lie in the frame."""
-        return ((np.asarray(points) >= 0) & (np.asarray(points) <= len(self.target) - 1)).all(-1)
+        """Which of N points lie in the frame."""
+        points = np.asarray(points, np.float64).reshape(-1, 2)
+        return np.asarray(((points >= 0) & (points <= len(self.target) - 1)).all(axis=1))
 
 
 class WarpedPairs:

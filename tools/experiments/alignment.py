@@ -121,11 +121,12 @@ def predictions(aligner: Aligner, category: str) -> dict[str, list[Case]]:
                 square = (transfer.copied(points) if method == "NN transfer" else
                           transfer.predict(aligner.flows(target, others, method), points, aligner.side))
                 found[method].append(target.square.out(square))
+        arrays: dict[str, Any] = {method: np.array(each) for method, each in found.items()}
         with open(kept.with_suffix(".part"), "wb") as file:
-            np.savez(file, **{method: np.array(each) for method, each in found.items()})
+            np.savez(file, **arrays)
         kept.with_suffix(".part").replace(kept)
-    with np.load(kept) as arrays:
-        made = {method: arrays[method] for method in METHODS}
+    with np.load(kept) as read:
+        made = {method: read[method] for method in METHODS}
     truth = [[instance.keypoints.get(name) for name in names] for instance in instances]
     places = [[(k.x, k.y) if k else (np.nan, np.nan) for k in row] for row in truth]
     visible = [[bool(k and k.visible) for k in row] for row in truth]

@@ -52,7 +52,7 @@ def warped_pairs(context: Context) -> Result:
     reports = {method: evaluate(each, CHOICES) for method, each in cases.items()}
     easy = WarpedPairs(photos[::-1], SIDE, SMALL, context.seed)
     within = np.mean([near(easy[i], layers, i) for i in bar("small warps")(range(EASY))], axis=0)
-    energies = [energies_of(*pair, layers) for pair in bar("real pairs")(real_pairs(photos))]
+    energies = [energies_of(one, other, layers) for one, other in bar("real pairs")(real_pairs(photos))]
     return Result(tables(reports, within, energies), [("pair.png", PICTURE)],
                   claims_of(reports, within, energies),
                   [f"{CHOICES}; N {reports['no flow'].keypoints['pairs']} points of "
@@ -133,7 +133,7 @@ def energies_of(one: NDArray[np.uint8], other: NDArray[np.uint8], layers: Any) -
         for image in (a, b):
             grid = layers.grids(image)[SIFT_AT]
             features.append(unit((grid if name == SIFT_AT else sift_grid(image, grid, 20)).features))
-        energy = between(*features, radius=-(-len(features[0]) // 3))
+        energy = between(features[0], features[1], -(-max(features[0].shape[:2]) // 3))
         made[name] = [energy.total(labels) for labels in (
             belief_propagation(energy, SWEEPS, levels=3), icm(energy), independent(energy))]
     return made
