@@ -7,6 +7,10 @@ from typing import Any
 
 # `semiring` counts as SEMIRINGS does: 0 sum_product, 1 min_sum, 2 max_min, 3 max_product, 4 logsumexp_sum
 CUDA = r"""
+#ifndef INFINITY   // NVRTC has no <math.h>
+#define INFINITY __int_as_float(0x7f800000)
+#endif
+
 __device__ float product(int semiring, float a, float b) {
     if (semiring == 2) return b < a ? b : a;
     return semiring == 0 || semiring == 3 ? a * b : a + b;

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Correspondence with the features of any Caffe net: grids, reconstructions, keypoints (docs/correspondence.md).
+"""Correspondence with the features of any Caffe net: grids, pictures, alignment, keypoints (docs/correspondence.md).
 
     python tools/correspond.py features cat.jpg --net deploy.prototxt --weights net.caffemodel --layers conv4
+    python tools/correspond.py align cat.jpg other.jpg --net ... --layers conv4 --sift 20
     python tools/correspond.py classify --data figures --net ... --layers conv3 conv4
     python tools/correspond.py predict --data figures --net ... --layer conv5
 
@@ -19,10 +20,10 @@ from pathlib import Path
 if __package__ in (None, ""):  # started as a file: the checkout's root is not yet on the path
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tools import correspond_keypoints
+from tools import correspond_align, correspond_keypoints
 from tools.errors import exit_status
 
-GROUPS = (correspond_keypoints,)
+GROUPS = (correspond_keypoints, correspond_align)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -49,7 +49,8 @@ def cuda_as_cpp(tmp_path_factory):
 
         def launch(grid, block, arguments):
             function(*(*grid, 1, 1)[:3], block[0], *(
-                ctypes.c_void_p(a.ctypes.data) if isinstance(a, np.ndarray) else ctypes.c_int(a) for a in arguments))
+                ctypes.c_void_p(a.ctypes.data) if isinstance(a, np.ndarray) else
+                ctypes.c_float(a) if isinstance(a, np.floating) else ctypes.c_int(a) for a in arguments))
 
         return launch
 
