@@ -86,18 +86,11 @@ extern "C" __global__ void pairwise_transpose(
 """
 
 
-@cache
-def _kernel() -> Any:
-    import cupy
-
-    return cupy.RawKernel(CUDA, "pairwise_transpose")
-
-
 def with_cuda(p: Any, out: Any) -> None:
     """The same on a GPU; CuPy arrays."""
     r, (height, width), (h, w) = isqrt(p.shape[1]), out.shape[2:], p.shape[2:]
     sizes = [np.int32(number) for number in (r, shift(r, height, h), height, width, h, w)]
-    _kernel()((-(-height * width // 256), r * r, len(p)), (256,), (p, out, *sizes))
+    backend.launch(CUDA, "pairwise_transpose", (-(-height * width // backend.THREADS), r * r, len(p)), p, out, *sizes)
 
 
 BACKENDS = {"numpy": with_numpy, "halide": with_halide, "cuda": with_cuda}
