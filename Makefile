@@ -34,6 +34,9 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/files.py
 	$(BIN)/python benchmarks/loss_sampling.py
 	$(BIN)/python benchmarks/best_overlap.py
+	$(BIN)/python benchmarks/bilinear_loss.py
+	$(BIN)/python benchmarks/nms.py
+	$(BIN)/python benchmarks/pairwise_transpose.py
 
 # These two need a CUDA device and use the Python they are given (make gpu-test PYTHON=python3.12); docs/gpu.md says
 # which packages. Only files with GPU tests are read: others import packages that such a machine may not have.
@@ -43,6 +46,10 @@ gpu-test:
 
 gpu-bench:
 	$(PYTHON) benchmarks/fcn32s.py --gpu 0
+	$(PYTHON) benchmarks/pairwise_transpose.py --gpu 0
+	$(PYTHON) benchmarks/bilinear_loss.py --gpu 0
+	$(PYTHON) benchmarks/nms.py --gpu 0
+	$(PYTHON) benchmarks/loss_sampling.py --gpu 0
 
 # torch comes first and pinned: a looser requirement may pull another build
 $(VENV)/installed: setup.py constraints.txt

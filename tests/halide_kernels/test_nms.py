@@ -38,14 +38,14 @@ thresholds = st.sampled_from([0, 0.1, 0.25, 1 / 3, 0.5, 0.7, 1])
 
 @pytest.mark.unit
 @given(regions(), thresholds)
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_numpy_keeps_what_the_definition_keeps(case, threshold):
     check(case, threshold, NUMPY)
 
 
 @pytest.mark.unit
 @given(case=regions(), threshold=thresholds)
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_back_ends_keep_what_the_definition_keeps(back_end, case, threshold):
     check(case, threshold, nms.BACKENDS[back_end.name])
 
@@ -64,7 +64,7 @@ def dense(draw):
 
 @pytest.mark.unit
 @given(case=dense(), threshold=thresholds)
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_a_pathway_that_meets_itself_cell_on_cell(back_end, case, threshold):
     kernels = nms.BACKENDS[back_end.name]
     assert kernels.within is None or nms_within.suits(nms.pack(*case, kernels).paths[0])
@@ -73,6 +73,7 @@ def test_a_pathway_that_meets_itself_cell_on_cell(back_end, case, threshold):
 
 @pytest.mark.unit
 @given(case=regions())
+@settings(max_examples=50)
 def test_halide_packs_the_same_bits(case):
     one, two = (nms.pack(*case, nms.BACKENDS[name]) for name in ("numpy", "halide"))
     for field in ("words", "area", "order", "rank"):
