@@ -39,10 +39,11 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/pairwise_transpose.py
 
 # These two need a CUDA device and use the Python they are given (make gpu-test PYTHON=python3.12); docs/gpu.md says
-# which packages. Only files with GPU tests are read: others import packages that such a machine may not have.
+# which packages. Only files with GPU tests are read (the mark, or the kernels' fixture back_end, which has it): others
+# import packages that such a machine may not have.
 gpu-test:
 	$(PYTHON) -c "import sys, torch; sys.exit(not torch.cuda.is_available() and 'no CUDA device')"
-	$(PYTHON) -m pytest -m gpu $$(grep -rl --include='*.py' 'mark\.gpu' tests)
+	$(PYTHON) -m pytest -m gpu $$(grep -rlE --include='test_*.py' 'mark\.gpu|back_end' tests)
 
 gpu-bench:
 	$(PYTHON) benchmarks/fcn32s.py --gpu 0

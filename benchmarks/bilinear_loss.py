@@ -156,7 +156,8 @@ def main() -> int:
     if args.json:
         args.json.write_text(json.dumps({
             "what": "bilinear loss forward and backward at conv3_3's size", "gpu": gpu.name(args.gpu),
-            "rounds": args.rounds, "threads": args.threads, "cpus": os.cpu_count(), "halide": importlib.metadata.version("halide"),
+            "rounds": args.rounds, "threads": args.threads, "cpus": os.cpu_count(),
+            "halide": importlib.metadata.version("halide"),
             "torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version(),
             "compile_s": compiling, "median_s": {name: statistics.median(t) for name, t in times.items()},
             "to_kernel": ratios, "extra_bytes": extra}, indent=1) + "\n")

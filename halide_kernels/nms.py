@@ -46,7 +46,7 @@ __all__ = ["BACKENDS", "CUDA", "Kernels", "Packed", "Pathway", "pack", "suppress
 
 # Regions are members of chunks by rank, of 2 * _FIRST up to _LAST: those that another of the same chunk removes are
 # compared in vain, and most are removed early. No more pairs across pathways than _PAIRS, each of which takes a byte.
-_FIRST, _LAST, _PAIRS = 128, 4096, 2**24
+_FIRST, _LAST, _PAIRS = 32, 4096, 2**24
 
 
 def with_pixels(pathways: Sequence[Pathway], masks: Sequence[Any], scores: Sequence[Any], threshold: float) -> Any:
@@ -110,7 +110,7 @@ def with_numpy(packed: Packed, meet: Meeting, members: Any, alive: Any, threshol
     """Which windows' regions a chunk of regions, `members` (K) of pathway `meet.own`, would remove: `out`, uint8,
     K x near x near, from the first line of the grid that overlaps on; returns how many pairs that took.
 
-    The IoU is at most the smaller area, or what the windows share, over the larger area: that spares most pairs."""
+    Two regions share at most the smaller area, or what their windows share: that spares most pairs."""
     own, path = meet.own, meet.path
     top, left = corner_of(own, members.astype(np.int64))
     y = first_line(top, TOP, own, path)[:, None, None] + np.arange(meet.near)[:, None]
@@ -122,7 +122,8 @@ def with_numpy(packed: Packed, meet: Meeting, members: Any, alive: Any, threshol
     window, other_window = own[SIDE] * own[CELL], path[SIDE] * path[CELL]
     high = overlap(np, top[:, None, None], window, path[TOP] + path[STRIDE] * y, other_window)
     wide = overlap(np, left[:, None, None], window, path[LEFT] + path[STRIDE] * x, other_window)
-    there &= np.minimum(np.minimum(one, two), high * wide) > threshold * np.maximum(one, two)
+    most = np.minimum(np.minimum(one, two), high * wide)
+    there &= most > threshold * (one + two - most)
     pairs = np.nonzero(there)
     both = _shared(packed, meet, members[pairs[0]].astype(np.int64), others[pairs])
     out[...] = 0

@@ -38,7 +38,8 @@ extern "C" __global__ void nms(
     if (!alive[other] || rank[other] <= rank[one]) return;
     int other_top = path[TOP] + path[STRIDE] * y, other_left = path[LEFT] + path[STRIDE] * x;
     int windows = overlap(top, window, other_top, other_window) * overlap(left, window, other_left, other_window);
-    if (!(min(min(area[one], area[other]), windows) > threshold * max(area[one], area[other]))) return;
+    int most = min(min(area[one], area[other]), windows);   // that they can share
+    if (!(most > threshold * (area[one] + area[other] - most))) return;
 
     bool fine_first = own[CELL] <= path[CELL];
     const int *fine = fine_first ? own : path, *coarse = fine_first ? path : own;

@@ -53,13 +53,13 @@ def _compiled(fine_first: bool) -> Any:
     column = first_line(corner[n][1], LEFT, own, path) + x
     other_top, other_left = path[TOP] + path[STRIDE] * row, path[LEFT] + path[STRIDE] * column
     other = path[REGION] + row * path[WIDTH] + column
-    # the IoU is at most that of the smaller, or of what the windows share, over the larger
+    # what two regions share is at most the smaller, or what their windows share
     both_areas = at("area", one), at("area", other)
-    least = hl.min(*both_areas, overlap(hl, corner[n][0], window, other_top, other_window)
+    most = hl.min(*both_areas, overlap(hl, corner[n][0], window, other_top, other_window)
                    * overlap(hl, corner[n][1], window, other_left, other_window))
     there = (row >= 0) & (row < path[HEIGHT]) & (column >= 0) & (column < path[WIDTH])
     there = there & (at("alive", other) != 0) & (at("rank", other) > at("rank", one))
-    there = there & (hl.f64(least) > threshold * hl.f64(hl.max(*both_areas)))
+    there = there & (hl.f64(most) > threshold * hl.f64(both_areas[0] + both_areas[1] - most))
 
     candidate[x, y, n] = hl.u8(there)
 
