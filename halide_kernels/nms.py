@@ -182,22 +182,26 @@ def _pairs_within(path: Any, members: Any, found: Any) -> Any:
     return members[which], members[which] + (steps @ np.array([path[WIDTH], 1], np.int32))[step]
 
 
-def suppress(packed: Packed, threshold: float, kernels: Kernels | None = None) -> tuple[NDArray[np.bool_], list[Any]]:
+def suppress(packed: Packed, threshold: float, kernels: Kernels | None = None, most: int | None = None,
+             ) -> tuple[NDArray[np.bool_], list[Any]]:
     """Which regions are kept, bool, and what each call of the kernel across pathways returned; by the back end
-    `kernels`, else that for `packed`.
+    `kernels`, else that for `packed`. With `most`, only the best so many of those that are kept.
 
     Chunk by chunk by rank: each region is a member of at most one chunk, so that the number of pairs is at most that
     of overlapping windows, however many are kept."""
     kernels = kernels or BACKENDS[backend.choose(packed.words)[0]]
     alive = (packed.rank >= 0).astype(np.uint8)
+    wanted = len(packed.order) if most is None else most
+    # within a pathway all regions are compared, at a tenth of the cost of one pair after another: not for a few
+    all_of_them = kernels.within and 10 * wanted >= len(packed.order)
     within = {p: kernels.within(packed, path, threshold) for p, path in enumerate(packed.paths)
-              if kernels.within and nms_within.suits(path)}
+              if all_of_them and nms_within.suits(path)}
     meets = [(p, Meeting(own, path, packed.unit)) for p, own in enumerate(packed.paths)
              for q, path in enumerate(packed.paths) if p != q or p not in within]
-    most = min([_LAST, *(max(_PAIRS // meet.near**2, 1) for _, meet in meets)])
-    returned, start, size = [], 0, _FIRST
-    while start < len(packed.order):
-        size = min(2 * size, most)
+    last = min([_LAST, *(max(_PAIRS // meet.near**2, 1) for _, meet in meets)])
+    kept, returned, start, size = np.zeros(len(packed.rank), bool), [], 0, _FIRST
+    while start < len(packed.order) and wanted > 0:
+        size = min(2 * size, last)
         chunk = packed.order[start:start + size]
         start, chunk = start + size, chunk[alive[chunk] != 0]
         parts = [chunk[packed.of[chunk] == p] for p in range(len(packed.paths))]
@@ -211,4 +215,7 @@ def suppress(packed: Packed, threshold: float, kernels: Kernels | None = None) -
             order = np.argsort(packed.rank[ones], kind="stable")
             ones, others = ones[order], others[order]
         kernels.remove(ones, others, alive)
-    return alive.view(bool), returned
+        best = chunk[alive[chunk] != 0][:wanted]
+        kept[best] = True
+        wanted -= len(best)
+    return kept, returned
