@@ -34,15 +34,23 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/files.py
 	$(BIN)/python benchmarks/loss_sampling.py
 	$(BIN)/python benchmarks/best_overlap.py
+	$(BIN)/python benchmarks/bilinear_loss.py
+	$(BIN)/python benchmarks/nms.py
+	$(BIN)/python benchmarks/pairwise_transpose.py
 
 # These two need a CUDA device and use the Python they are given (make gpu-test PYTHON=python3.12); docs/gpu.md says
-# which packages. Only files with GPU tests are read: others import packages that such a machine may not have.
+# which packages. Only files with GPU tests are read (the mark, or the kernels' fixture back_end, which has it): others
+# import packages that such a machine may not have.
 gpu-test:
 	$(PYTHON) -c "import sys, torch; sys.exit(not torch.cuda.is_available() and 'no CUDA device')"
-	$(PYTHON) -m pytest -m gpu $$(grep -rl --include='*.py' 'mark\.gpu' tests)
+	$(PYTHON) -m pytest -m gpu $$(grep -rlE --include='test_*.py' 'mark\.gpu|back_end' tests)
 
 gpu-bench:
 	$(PYTHON) benchmarks/fcn32s.py --gpu 0
+	$(PYTHON) benchmarks/pairwise_transpose.py --gpu 0
+	$(PYTHON) benchmarks/bilinear_loss.py --gpu 0
+	$(PYTHON) benchmarks/nms.py --gpu 0
+	$(PYTHON) benchmarks/loss_sampling.py --gpu 0
 
 # torch comes first and pinned: a looser requirement may pull another build
 $(VENV)/installed: setup.py constraints.txt

@@ -1,12 +1,14 @@
 """On-the-fly bilinear loss (halide_kernels) beside PyTorch that upsamples first, forward and backward together.
 
-    python benchmarks/bilinear_loss.py [--rounds 7] [--threads 1] [--json FILE]
+    python benchmarks/bilinear_loss.py [--rounds 7] [--threads 1] [--gpu 0] [--json FILE]
 
 The size is that of VGG-16's conv3_3 on a 640x480 image (thesis, Table 4.1): 120x160 centres, R 14, windows of 56
 pixels. All centres count. PyTorch upsamples by `F.interpolate` (edges of windows repeat, which is cheaper than fading
-them out) and takes `binary_cross_entropy_with_logits`, all regions at once and in chunks of 256. Interleaved; times are
-medians, ratios medians of the rounds' ratios to Halide's time: above 1 Halide is faster. Memory is the peak of resident
-memory beyond scores, labels and the scores' gradient, each peer in a process of its own after a small warm-up.
+them out) and takes `binary_cross_entropy_with_logits`, all regions at once and in chunks of 256.
+Interleaved; times are medians, the processor's seconds with one thread, else the clock's; ratios are medians of the
+rounds' ratios to our kernel's time: above 1 ours is faster. Memory is the peak of resident memory (on a GPU, of what
+PyTorch and CuPy took of it) beyond scores, labels and the scores' gradient, each peer in a process of its own after a
+small warm-up. With --gpu CUDA takes the place of Halide, and PyTorch computes on the same device.
 """
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from halide_kernels import backend, bilinear_loss  # noqa: E402
+from benchmarks import gpu  # noqa: E402
+from halide_kernels import bilinear_loss  # noqa: E402
 
 HEIGHT, WIDTH, R, S = 120, 160, 14, 4
 FIRST = S // 2 - R * S // 2   # pixel at which the first window begins
@@ -45,7 +48,7 @@ def inputs(height: int, width: int) -> tuple[Any, Any, Any]:
     return scores, labels, np.stack([0 * y, y, x, np.maximum(labels[0, y * S + 2, x * S + 2], 1).astype(int)], 1)
 
 
-def halide(scores: Any, labels: Any, regions: Any, diff: Any) -> float:
+def kernel(scores: Any, labels: Any, regions: Any, diff: Any) -> float:
     loss, grad, _ = bilinear_loss.mean_loss(scores, labels, regions, S, True, VOID, S, FIRST)
     diff[...] = 0
     diff[0].reshape(R * R, -1)[:, regions[:, 1] * scores.shape[3] + regions[:, 2]] = grad
@@ -56,11 +59,14 @@ def pytorch(scores: Any, labels: Any, regions: Any, diff: Any, chunk: int = 10**
     import torch
     import torch.nn.functional as F
 
+    def tensor(array: Any) -> Any:   # CuPy's too, without a copy
+        return torch.from_numpy(array) if isinstance(array, np.ndarray) else torch.from_dlpack(array)
+
     side, total, count = R * S, 0.0, len(regions)
-    image = F.pad(torch.from_numpy(labels[0]), (side,) * 4, value=VOID)
+    image = F.pad(tensor(labels[0]), (side,) * 4, value=VOID)
     views = image.unfold(0, side, 1).unfold(1, side, 1)   # every window, without a copy
-    y, x, ids = torch.from_numpy(regions[:, 1:]).T
-    flat, out = torch.from_numpy(scores[0]).flatten(1), torch.from_numpy(diff[0]).flatten(1)
+    y, x, ids = torch.from_numpy(regions[:, 1:]).T.to(image.device)
+    flat, out = tensor(scores[0]).flatten(1), tensor(diff[0]).flatten(1)
     for at in range(0, count, chunk):
         part = slice(at, at + chunk)
         places = y[part] * scores.shape[3] + x[part]
@@ -76,22 +82,37 @@ def pytorch(scores: Any, labels: Any, regions: Any, diff: Any, chunk: int = 10**
     return total
 
 
-PEERS: dict[str, Any] = {"Halide": halide, "PyTorch": pytorch, "PyTorch in chunks": partial(pytorch, chunk=256)}
+PEERS: dict[str, Any] = {"kernel": kernel, "PyTorch": pytorch, "PyTorch in chunks": partial(pytorch, chunk=256)}
 
 
-def memory(name: str) -> int:
-    """Peak resident bytes of a call beyond its inputs and outputs; in this process (Linux)."""
+def on_device(given: tuple[Any, Any, Any], cupy: Any) -> tuple[Any, Any, Any, Any]:
+    """Scores, labels and the gradient's memory where the peers compute; the regions stay on the host."""
+    scores, labels, regions = given
+    scores, labels = (scores, labels) if cupy is None else (cupy.asarray(scores), cupy.asarray(labels))
+    return scores, labels, regions, scores * 0 + 1
+
+
+def memory(name: str, cupy: Any) -> int:
+    """Peak bytes of a call beyond its inputs and outputs; in this process (resident memory: Linux)."""
     def status(field: str) -> int:
         return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines()
                     if line.startswith(field)) * 1024
 
-    small = inputs(8, 8)
-    PEERS[name](*small, np.ones_like(small[0]))
-    given = inputs(HEIGHT, WIDTH)
-    diff = np.ones_like(given[0])
+    PEERS[name](*on_device(inputs(8, 8), cupy))
+    given = on_device(inputs(HEIGHT, WIDTH), cupy)
+    if cupy is not None:
+        import torch
+
+        # both keep what they free, so what they hold afterwards is the peak
+        pool = cupy.get_default_memory_pool()
+        pool.free_all_blocks()
+        torch.cuda.empty_cache()
+        before = pool.total_bytes() + torch.cuda.memory_reserved()
+        PEERS[name](*given)
+        return pool.total_bytes() + torch.cuda.memory_reserved() - before
     Path("/proc/self/clear_refs").write_text("5")   # the peak begins anew
     before = status("VmRSS")
-    PEERS[name](*given, diff)
+    PEERS[name](*given)
     return status("VmHWM") - before
 
 
@@ -101,47 +122,45 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--memory-of", choices=PEERS, help="print one peer's memory in bytes, and nothing else")
+    gpu.add_option(parser)
     args = parser.parse_args()
-    if backend.find("halide")[0] is None:
-        raise SystemExit(backend.find("halide")[1])
     os.environ["HL_NUM_THREADS"] = str(args.threads)
+    cupy = gpu.choose(args.gpu)
     import torch
 
     torch.set_num_threads(args.threads)
     if args.memory_of:
-        print(memory(args.memory_of))
+        print(memory(args.memory_of, cupy))
         return 0
+    device = [] if cupy is None else ["--gpu", str(args.gpu)]
     extra = {name: int(subprocess.run(
-        [sys.executable, __file__, "--threads", str(args.threads), "--memory-of", name],
+        [sys.executable, __file__, "--threads", str(args.threads), *device, "--memory-of", name],
         check=True, capture_output=True, text=True).stdout) for name in PEERS}
-    begun = time.perf_counter()
-    bilinear_loss._compiled()
-    compiling = time.perf_counter() - begun
-    print(f"compiling takes {compiling:.2f} s, once in a process")
-    given = inputs(HEIGHT, WIDTH)
-    diff = np.empty_like(given[0])
-    times: dict[str, list[float]] = {name: [] for name in PEERS}
-    losses = {}
-    for turn in range(args.rounds + 1):   # the first warms up
-        for name, run in PEERS.items():
-            begun = time.perf_counter()
-            losses[name] = run(*given, diff)
-            if turn:
-                times[name].append(time.perf_counter() - begun)
+    compiling = None
+    if cupy is None:
+        begun = time.process_time()
+        bilinear_loss._compiled()
+        compiling = time.process_time() - begun
+        print(f"compiling takes {compiling:.2f} s, once in a process")
+    given = on_device(inputs(HEIGHT, WIDTH), cupy)
+    losses: dict[str, float] = {}
+    times = gpu.interleaved({name: lambda name=name: losses.update({name: PEERS[name](*given)}) for name in PEERS},
+                            args.rounds, args.threads, cupy)
     if max(losses.values()) - min(losses.values()) > 0.05 * min(losses.values()):   # they differ at windows' edges
         raise SystemExit(f"the peers differ: {losses}")
-    ratios = {name: sorted(t / h for t, h in zip(times[name], times["Halide"], strict=True)) for name in PEERS}
+    ratios = {name: sorted(t / h for t, h in zip(times[name], times["kernel"], strict=True)) for name in PEERS}
     for name in PEERS:
         low, middle, high = ratios[name][0], statistics.median(ratios[name]), ratios[name][-1]
         print(f"{name}: {statistics.median(times[name]):.3f} s, {middle:.1f}x ({low:.1f} to {high:.1f}), "
-              f"{extra[name] / 2**20:.0f} MiB, {extra[name] / extra['Halide']:.1f}x")
+              f"{extra[name] / 2**20:.0f} MiB, {extra[name] / extra['kernel']:.1f}x")
     if args.json:
         args.json.write_text(json.dumps({
-            "what": "bilinear loss forward and backward at conv3_3's size on the CPU", "rounds": args.rounds,
-            "threads": args.threads, "cpus": os.cpu_count(), "halide": importlib.metadata.version("halide"),
+            "what": "bilinear loss forward and backward at conv3_3's size", "gpu": gpu.name(args.gpu),
+            "rounds": args.rounds, "threads": args.threads, "cpus": os.cpu_count(),
+            "halide": importlib.metadata.version("halide"),
             "torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version(),
             "compile_s": compiling, "median_s": {name: statistics.median(t) for name, t in times.items()},
-            "to_halide": ratios, "extra_bytes": extra}, indent=1) + "\n")
+            "to_kernel": ratios, "extra_bytes": extra}, indent=1) + "\n")
     return 0
 
 

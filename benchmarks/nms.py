@@ -1,8 +1,9 @@
 """Non-max suppression (halide_kernels): Halide and NumPy, linear, beside a quadratic NumPy and the definition.
 
-    python benchmarks/nms.py [--rounds 3] [--largest 100000] [--json FILE]
+    python benchmarks/nms.py [--rounds 3] [--largest 1000000] [--gpu 0] [--json FILE]
 
-Interleaved, one thread; medians of the rounds, packing into bits included. A square grid of windows of 14 x 14 cells,
+Interleaved, one thread, the processor's seconds (with --gpu the clock's, where CUDA takes the place of Halide); medians
+of the rounds, packing into bits and sorting included. A square grid of windows of 14 x 14 cells,
 a centre in every cell, threshold 0.5. "objects": the picture is blocks of 10 x 10 cells, a region is the block at its
 centre with 2 % of its cells wrong, so that a few in a hundred are kept. "noise": each cell at random, so that all are
 kept, the worst case.
@@ -17,7 +18,7 @@ import os
 import platform
 import statistics
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,16 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from halide_kernels import backend, nms  # noqa: E402
+from benchmarks import gpu  # noqa: E402
+from halide_kernels import nms  # noqa: E402
 from halide_kernels.nms import _shared  # noqa: E402
 from halide_kernels.nms_grids import Meeting  # noqa: E402
 
 R, THRESHOLD = 14, 0.5
-# the grid's side, peers that are not too slow there
-SIZES = ((24, ("Halide", "NumPy", "quadratic", "definition")), (32, ("Halide", "NumPy", "quadratic")),
-         (100, ("Halide", "NumPy", "quadratic")), (316, ("Halide",)), (1000, ("Halide",)))
+FAST, REPEATED = ("Halide", "CUDA"), 20000   # the call is repeated until it has seen so many regions
+# the grid's side, other peers that are not too slow there
+SIZES = ((24, ("NumPy", "quadratic", "definition")), (32, ("NumPy", "quadratic")), (100, ("NumPy", "quadratic")),
+         (316, ()), (1000, ()))
 
 
 def case(side: int, kind: str) -> tuple[list[Any], list[Any], list[Any]]:
@@ -62,51 +65,55 @@ def quadratic(pathways: Any, masks: Any, scores: Any, threshold: float) -> Any:
     return kept
 
 
-def linear(conflicts: Any) -> Any:
-    return lambda *case: nms.suppress(nms.pack(*case[:3]), case[3], conflicts)[0]
+def linear(name: str) -> Any:
+    kernels = nms.BACKENDS[name]
+    return lambda *case: nms.suppress(nms.pack(*case[:3], kernels), case[3], kernels)[0]
 
 
-PEERS = {"Halide": linear(nms.with_halide), "NumPy": linear(nms.with_numpy), "quadratic": quadratic,
+PEERS = {"Halide": linear("halide"), "CUDA": linear("cuda"), "NumPy": linear("numpy"), "quadratic": quadratic,
          "definition": nms.with_pixels}
 
 
-def measure(side: int, peers: tuple[str, ...], kind: str, rounds: int) -> dict[str, Any]:
-    given, times, kept = case(side, kind), {name: [] for name in peers}, {}   # type: ignore[var-annotated]
-    for _ in range(rounds):
-        for name in peers:
-            begun = time.perf_counter()
+def measure(side: int, peers: tuple[str, ...], kind: str, rounds: int, cupy: Any) -> dict[str, Any]:
+    given = case(side, kind)
+    kept: dict[str, Any] = {}
+
+    def run(name: str, calls: int) -> None:
+        for _ in range(calls):
             kept[name] = PEERS[name](*given, THRESHOLD)
-            times[name].append(time.perf_counter() - begun)
-    if any((mask != kept["Halide"]).any() for mask in kept.values()):
+
+    calls = {name: max(1, REPEATED // side**2) if name in FAST else 1 for name in peers}
+    times = gpu.interleaved({name: partial(run, name, calls[name]) for name in peers}, rounds, 1, cupy)
+    median = {name: statistics.median(t) / calls[name] for name, t in times.items()}
+    if any((mask != kept[peers[0]]).any() for mask in kept.values()):
         raise SystemExit("the back ends differ")
-    median = {name: statistics.median(t) for name, t in times.items()}
-    return {"kind": kind, "regions": side**2, "kept": int(kept["Halide"].sum()), "median_s": median,
+    return {"kind": kind, "regions": side**2, "kept": int(kept[peers[0]].sum()), "median_s": median,
             "us_per_region": {name: t / side**2 * 1e6 for name, t in median.items()}}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--largest", type=int, default=100000, help="skip more regions than that")
+    parser.add_argument("--largest", type=int, default=10**6, help="skip more regions than that")
     parser.add_argument("--json", type=Path)
+    gpu.add_option(parser)
     args = parser.parse_args()
-    if backend.find("halide")[0] is None:
-        raise SystemExit(backend.find("halide")[1])
-    PEERS["Halide"](*case(4, "noise"), THRESHOLD)   # compiles
-    found = []
+    os.environ["HL_NUM_THREADS"] = "1"
+    cupy, found = gpu.choose(args.gpu), []
+    fast = "Halide" if cupy is None else "CUDA"
     for kind in ("objects", "noise"):
         for side, peers in SIZES:
             if side**2 > args.largest:
                 continue
             slow = kind == "noise" and side > 32
-            found.append(measure(side, ("Halide",) if slow else peers, kind, args.rounds))
+            found.append(measure(side, (fast, *(() if slow else peers)), kind, args.rounds, cupy))
             each = found[-1]
             print(f"{kind}, {side**2} regions, {each['kept']} kept: " + ", ".join(
                 f"{name} {t:.3f} s ({each['us_per_region'][name]:.1f} us per region)"
                 for name, t in each["median_s"].items()), flush=True)
     if args.json:
         args.json.write_text(json.dumps({
-            "what": "non-max suppression on the CPU, one thread", "rounds": args.rounds, "cpus": os.cpu_count(),
+            "what": "non-max suppression", "gpu": gpu.name(args.gpu), "rounds": args.rounds, "cpus": os.cpu_count(),
             "halide": importlib.metadata.version("halide"), "numpy": np.__version__,
             "python": platform.python_version(), "sizes": found}, indent=1) + "\n")
     return 0

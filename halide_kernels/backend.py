@@ -44,4 +44,25 @@ def choose(array: Any) -> tuple[str, str]:
     module, why = find("halide")
     if module is None:
         return "numpy", f"NumPy, for {host}; {why}"
-    return "halide", f"Halide {importlib.metadata.version('halide')}, for {host}"
+    return "halide", f"Halide {_version()}, for {host}"
+
+
+THREADS = 256   # of a block
+
+
+def launch(source: str, name: str, blocks: tuple[int, ...], *arguments: Any) -> None:
+    """Run a function of a CUDA source in so many blocks; arguments are CuPy arrays, and numbers of NumPy's types."""
+    cuda_kernel(source, name)(blocks, (THREADS,), arguments)
+
+
+@cache
+def cuda_kernel(source: str, name: str) -> Any:
+    """A function of a CUDA source; CuPy compiles it when it first runs."""
+    import cupy
+
+    return cupy.RawKernel(source, name)
+
+
+@cache
+def _version() -> str:   # reading it takes more than a millisecond, longer than small kernels
+    return importlib.metadata.version("halide")

@@ -158,19 +158,13 @@ extern "C" __global__ void bilinear_loss(
 """
 
 
-@cache
-def _kernel() -> Any:
-    import cupy
-
-    return cupy.RawKernel(CUDA, "bilinear_loss")
-
-
 def with_cuda(cells: Any, labels: Any, tops: Any, lefts: Any, ids: Any, s: int, loss: Any, grad: Any) -> None:
     """The same on a GPU; arrays are CuPy's."""
     parts = np.empty_like(cells)   # on the GPU too
     first = (tops * labels.shape[1] + lefts).astype(np.int32)
     shape = [np.int32(number) for number in (s, len(cells), len(ids), labels.shape[1])]
-    _kernel()((-(-cells.size // 256),), (256,), (cells, labels, first, ids, *shape, parts, grad))
+    backend.launch(CUDA, "bilinear_loss", (-(-cells.size // backend.THREADS),), cells, labels, first, ids, *shape,
+                   parts, grad)
     loss[...] = parts.sum((0, 1))
 
 

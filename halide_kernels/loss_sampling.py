@@ -102,20 +102,14 @@ extern "C" __global__ void loss_sampling(
 """
 
 
-@cache
-def _kernel() -> Any:
-    import cupy
-
-    return cupy.RawKernel(CUDA, "loss_sampling")
-
-
 def with_cuda(labels: Any, rows: Any, cols: Any, keep: Any, key: int, out: Any) -> None:
     """The same on a GPU; `labels` and `out` are CuPy arrays."""
     import cupy
 
     tables = [cupy.asarray(array) for array in (rows, cols, keep)]
     shape = [np.int32(size) for size in labels.shape]
-    _kernel()((-(-labels.size // 256),), (256,), (labels, *tables, np.uint32(key), out, *shape))
+    backend.launch(CUDA, "loss_sampling", (-(-labels.size // backend.THREADS),), labels, *tables, np.uint32(key), out,
+                   *shape)
 
 
 BACKENDS = {"numpy": with_numpy, "halide": with_halide, "cuda": with_cuda}

@@ -14,12 +14,12 @@ removes nor is removed. A score of -inf, or NaN, says that there is no region: i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import backend
+from . import backend, nms_grids, nms_within
 from .nms_cuda import CUDA, with_cuda
 from .nms_grids import (
     CELL,
@@ -30,22 +30,23 @@ from .nms_grids import (
     STRIDE,
     TOP,
     WIDTH,
-    WORD,
     WORDS,
     Meeting,
     Packed,
     Pathway,
     corner_of,
+    fill_with_numpy,
     first_line,
     overlap,
-    pack,
+    word_of,
 )
-from .nms_halide import with_halide
+from .nms_halide import fill_with_halide, remove_with_halide, with_halide
 
-__all__ = ["BACKENDS", "CUDA", "Packed", "Pathway", "pack", "suppress", "with_cuda", "with_halide", "with_numpy",
-           "with_pixels"]
+__all__ = ["BACKENDS", "CUDA", "Kernels", "Packed", "Pathway", "pack", "suppress", "with_numpy", "with_pixels"]
 
-_CHUNK = 256   # regions compared at a time, the best that are left; only those of one chunk are compared in vain
+# Regions are members of chunks by rank, of 2 * _FIRST up to _LAST: those that another of the same chunk removes are
+# compared in vain, and most are removed early. No more pairs across pathways than _PAIRS, each of which takes a byte.
+_FIRST, _LAST, _PAIRS = 32, 4096, 2**24
 
 
 def with_pixels(pathways: Sequence[Pathway], masks: Sequence[Any], scores: Sequence[Any], threshold: float) -> Any:
@@ -83,18 +84,17 @@ def _shared(packed: Packed, meet: Meeting, ones: Any, others: Any) -> Any:
     i = down // coarse[CELL] + np.arange(meet.rows)
     height = np.minimum(down + fine[CELL], (i + 1) * coarse[CELL]) - np.maximum(down, i * coarse[CELL])
     height = np.where((i >= 0) & (i < coarse[SIDE]), np.maximum(height, 0), 0)
-    f_row = fine[WORD] + ((f - fine[REGION])[:, None] * fine[SIDE] + k) * fine[WORDS]
-    c_row = coarse[WORD] + ((c - coarse[REGION])[:, None, None] * coarse[SIDE] + i) * coarse[WORDS]
     found = np.zeros(i.shape, np.int64)
     for w in range(fine[WORDS]):
         at, shift = np.divmod(((f_left - c_left) // packed.unit)[:, None, None] + 64 * w, 64)
         row = np.zeros(i.shape, np.uint64)
         for n in range(2):   # the bits from `shift` on of word `at`, then those of the next word
             there = (at + n >= 0) & (at + n < coarse[WORDS]) & (height > 0)
-            word = np.where(there, packed.words[np.where(there, c_row + at + n, 0)], np.uint64(0))
+            place = np.where(there, word_of(coarse, c[:, None, None], i, at + n), 0)
+            word = np.where(there, packed.words[place], np.uint64(0))
             # the next word moves up by 64 - shift, in two steps since a word cannot be moved by 64
             row |= word << np.uint64(1) << (63 - shift).astype(np.uint64) if n else word >> shift.astype(np.uint64)
-        found += _ones(row & packed.words[f_row + w][:, :, None])
+        found += _ones(row & packed.words[word_of(fine, f[:, None], k, w)][:, :, None])
     return (found * height).sum((1, 2)) * packed.unit
 
 
@@ -110,7 +110,7 @@ def with_numpy(packed: Packed, meet: Meeting, members: Any, alive: Any, threshol
     """Which windows' regions a chunk of regions, `members` (K) of pathway `meet.own`, would remove: `out`, uint8,
     K x near x near, from the first line of the grid that overlaps on; returns how many pairs that took.
 
-    The IoU is at most the smaller area, or what the windows share, over the larger area: that spares most pairs."""
+    Two regions share at most the smaller area, or what their windows share: that spares most pairs."""
     own, path = meet.own, meet.path
     top, left = corner_of(own, members.astype(np.int64))
     y = first_line(top, TOP, own, path)[:, None, None] + np.arange(meet.near)[:, None]
@@ -122,7 +122,8 @@ def with_numpy(packed: Packed, meet: Meeting, members: Any, alive: Any, threshol
     window, other_window = own[SIDE] * own[CELL], path[SIDE] * path[CELL]
     high = overlap(np, top[:, None, None], window, path[TOP] + path[STRIDE] * y, other_window)
     wide = overlap(np, left[:, None, None], window, path[LEFT] + path[STRIDE] * x, other_window)
-    there &= np.minimum(np.minimum(one, two), high * wide) > threshold * np.maximum(one, two)
+    most = np.minimum(np.minimum(one, two), high * wide)
+    there &= most > threshold * (one + two - most)
     pairs = np.nonzero(there)
     both = _shared(packed, meet, members[pairs[0]].astype(np.int64), others[pairs])
     out[...] = 0
@@ -130,41 +131,91 @@ def with_numpy(packed: Packed, meet: Meeting, members: Any, alive: Any, threshol
     return len(both)
 
 
-BACKENDS = {"numpy": with_numpy, "halide": with_halide, "cuda": with_cuda}
+def remove_with_numpy(ones: Any, others: Any, alive: Any) -> None:
+    """Greedily: pair by pair, sorted by rank of `ones`, the other is no longer alive if the one still is."""
+    starts = np.flatnonzero(np.diff(ones, prepend=-1))
+    for start, end in zip(starts, np.append(starts[1:], len(ones)), strict=False):
+        if alive[ones[start]]:
+            alive[others[start:end]] = 0
 
 
-def suppress(packed: Packed, threshold: float, conflicts: Any = None, most: int | None = None,
+class Kernels(NamedTuple):
+    """What a back end computes: bits from masks, conflicts across two pathways, within one (None: as across two),
+    and the removal."""
+    fill: Any
+    across: Any
+    within: Any
+    remove: Any
+
+
+BACKENDS = {"numpy": Kernels(fill_with_numpy, with_numpy, None, remove_with_numpy),
+            "halide": Kernels(fill_with_halide, with_halide, nms_within.conflicts, remove_with_halide),
+            "cuda": Kernels(fill_with_numpy, with_cuda, None, remove_with_numpy)}
+
+
+def pack(pathways: Sequence[Pathway], masks: Sequence[Any], scores: Sequence[Any],
+         kernels: Kernels | None = None) -> Packed:
+    """What `suppress` takes, from the masks and scores of each pathway: bool, (R*R) x H x W, channel i*R + j of a mask
+    being the cell in row i and column j of the window; and H x W."""
+    kernels = kernels or BACKENDS[backend.choose(masks[0])[0]]
+    return nms_grids.pack(pathways, masks, scores, kernels.fill)
+
+
+def _pairs(packed: Packed, meet: Meeting, members: Any, alive: Any, threshold: float, across: Any) -> Any:
+    """The conflicts of some regions of a pathway with those of another: ones, others, and what `across` returned."""
+    out = np.empty((len(members), meet.near, meet.near), np.uint8)
+    returned = across(packed, meet, members, alive, threshold, out)
+    which, y, x = np.unravel_index(np.flatnonzero(out), out.shape)
+    top, left = corner_of(meet.own, members[which])
+    y, x = y + first_line(top, TOP, meet.own, meet.path), x + first_line(left, LEFT, meet.own, meet.path)
+    return members[which], (meet.path[REGION] + y * meet.path[WIDTH] + x).astype(np.int32), returned
+
+
+def _pairs_within(path: Any, members: Any, found: Any) -> Any:
+    """The conflicts of some regions within their pathway, from the bits that `Kernels.within` `found`."""
+    steps, words = found
+    y, x = np.divmod(members - path[REGION], path[WIDTH])
+    bits = words[y, :, x]
+    some = bits.any(1)
+    members, bits = members[some], np.unpackbits(bits[some].view(np.uint8), axis=1, bitorder="little")
+    which, step = np.divmod(np.flatnonzero(bits), bits.shape[1])
+    return members[which], members[which] + (steps @ np.array([path[WIDTH], 1], np.int32))[step]
+
+
+def suppress(packed: Packed, threshold: float, kernels: Kernels | None = None, most: int | None = None,
              ) -> tuple[NDArray[np.bool_], list[Any]]:
-    """Which regions are kept, bool, and what each call of `conflicts` returned: a back end, else that for `packed`.
-    With `most`, only the best so many of those that are kept, and no work for the others.
+    """Which regions are kept, bool, and what each call of the kernel across pathways returned; by the back end
+    `kernels`, else that for `packed`. With `most`, only the best so many of those that are kept.
 
     Chunk by chunk by rank: each region is a member of at most one chunk, so that the number of pairs is at most that
     of overlapping windows, however many are kept."""
-    conflicts = conflicts or BACKENDS[backend.choose(packed.words)[0]]
-    alive, kept = (packed.rank >= 0).astype(np.uint8), np.zeros(len(packed.rank), bool)
-    returned, place, wanted = [], 0, len(packed.order) if most is None else most
-    while place < len(packed.order) and wanted:
-        places = packed.order[place:place + _CHUNK]
-        place += len(places)
-        chunk = places[alive[places] != 0]
-        removed: dict[int, list[Any]] = {int(region): [] for region in chunk}
-        for p, own in enumerate(packed.paths):
-            members = chunk[packed.of[chunk] == p]
-            for path in packed.paths if len(members) else ():
-                meet = Meeting(own, path, packed.unit)
-                out = np.empty((len(members), meet.near, meet.near), np.uint8)
-                returned.append(conflicts(packed, meet, members, alive, threshold, out))
-                which, y, x = np.unravel_index(np.flatnonzero(out), out.shape)
-                top, left = corner_of(own, members[which])
-                y, x = y + first_line(top, TOP, own, path), x + first_line(left, LEFT, own, path)
-                others = path[REGION] + y * path[WIDTH] + x
-                ends = np.searchsorted(which, np.arange(len(members) + 1))
-                for m, region in enumerate(members):
-                    if ends[m] < ends[m + 1]:
-                        removed[int(region)].append(others[ends[m]:ends[m + 1]])
-        for region, lists in removed.items():
-            if alive[region] and wanted:
-                kept[region], wanted = True, wanted - 1
-                for others in lists:
-                    alive[others] = 0
+    kernels = kernels or BACKENDS[backend.choose(packed.words)[0]]
+    alive = (packed.rank >= 0).astype(np.uint8)
+    wanted = len(packed.order) if most is None else most
+    # within a pathway all regions are compared, at a tenth of the cost of one pair after another: not for a few
+    all_of_them = kernels.within and 10 * wanted >= len(packed.order)
+    within = {p: kernels.within(packed, path, threshold) for p, path in enumerate(packed.paths)
+              if all_of_them and nms_within.suits(path)}
+    meets = [(p, Meeting(own, path, packed.unit)) for p, own in enumerate(packed.paths)
+             for q, path in enumerate(packed.paths) if p != q or p not in within]
+    last = min([_LAST, *(max(_PAIRS // meet.near**2, 1) for _, meet in meets)])
+    kept, returned, start, size = np.zeros(len(packed.rank), bool), [], 0, _FIRST
+    while start < len(packed.order) and wanted > 0:
+        size = min(2 * size, last)
+        chunk = packed.order[start:start + size]
+        start, chunk = start + size, chunk[alive[chunk] != 0]
+        parts = [chunk[packed.of[chunk] == p] for p in range(len(packed.paths))]
+        pairs = [_pairs_within(packed.paths[p], parts[p], found) for p, found in within.items()]
+        for p, meet in meets:
+            *found, count = _pairs(packed, meet, parts[p], alive, threshold, kernels.across)
+            pairs.append(found)
+            returned.append(count)
+        ones, others = (np.concatenate(found) for found in zip(*pairs, strict=True))
+        if len(pairs) > 1:
+            order = np.argsort(packed.rank[ones], kind="stable")
+            ones, others = ones[order], others[order]
+        kernels.remove(ones, others, alive)
+        best = chunk[alive[chunk] != 0][:wanted]
+        kept[best] = True
+        wanted -= len(best)
     return kept, returned

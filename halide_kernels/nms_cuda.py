@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 
+from . import backend
 from .nms_grids import Meeting, Packed
 
 CUDA = r"""
@@ -14,6 +14,12 @@ enum { TOP, LEFT, STRIDE, CELL, SIDE, WORDS, HEIGHT, WIDTH, REGION, WORD };   //
 
 __device__ int floored(int a, int b) { return a / b - (a % b < 0); }
 __device__ int overlap(int one, int size, int two, int other) { return min(one + size, two + other) - max(one, two); }
+
+// The words of a row of cells of the region at a place of the grid lie WIDTH apart
+__device__ const unsigned long long* row(const unsigned long long* words, const int* path, int place, int k) {
+    int y = place / path[WIDTH], x = place % path[WIDTH];
+    return words + path[WORD] + (long long)(y * path[SIDE] + k) * path[WORDS] * path[WIDTH] + x;
+}
 
 extern "C" __global__ void nms(
         const int* own, const int* path, const int* members, const unsigned char* alive, const int* area,
@@ -32,7 +38,8 @@ extern "C" __global__ void nms(
     if (!alive[other] || rank[other] <= rank[one]) return;
     int other_top = path[TOP] + path[STRIDE] * y, other_left = path[LEFT] + path[STRIDE] * x;
     int windows = overlap(top, window, other_top, other_window) * overlap(left, window, other_left, other_window);
-    if (!(min(min(area[one], area[other]), windows) > threshold * max(area[one], area[other]))) return;
+    int most = min(min(area[one], area[other]), windows);   // that they can share
+    if (!(most > threshold * (area[one] + area[other] - most))) return;
 
     bool fine_first = own[CELL] <= path[CELL];
     const int *fine = fine_first ? own : path, *coarse = fine_first ? path : own;
@@ -44,14 +51,13 @@ extern "C" __global__ void nms(
         for (int e = 0, i = floored(down, coarse[CELL]); e < rows; e++, i++) {
             int height = overlap(down, fine[CELL], i * coarse[CELL], coarse[CELL]);
             if (i < 0 || i >= coarse[SIDE] || height <= 0) continue;
-            const unsigned long long* f_row = words + fine[WORD] + (f * fine[SIDE] + k) * fine[WORDS];
-            const unsigned long long* c_row = words + coarse[WORD] + (c * coarse[SIDE] + i) * coarse[WORDS];
+            const unsigned long long *f_row = row(words, fine, f, k), *c_row = row(words, coarse, c, i);
             for (int w = 0; w < fine[WORDS]; w++) {
                 int at = floored(start, 64) + w, shift = start - 64 * floored(start, 64);
                 unsigned long long bits = 0;
-                if (at >= 0 && at < coarse[WORDS]) bits = c_row[at] >> shift;
-                if (at + 1 >= 0 && at + 1 < coarse[WORDS]) bits |= c_row[at + 1] << 1 << (63 - shift);
-                both += height * __popcll(bits & f_row[w]);
+                if (at >= 0 && at < coarse[WORDS]) bits = c_row[at * coarse[WIDTH]] >> shift;
+                if (at + 1 >= 0 && at + 1 < coarse[WORDS]) bits |= c_row[(at + 1) * coarse[WIDTH]] << 1 << (63 - shift);
+                both += height * __popcll(bits & f_row[w * fine[WIDTH]]);
             }
         }
     }
@@ -61,20 +67,13 @@ extern "C" __global__ void nms(
 """
 
 
-@cache
-def _kernel() -> Any:
-    import cupy
-
-    return cupy.RawKernel(CUDA, "nms")
-
-
 def with_cuda(packed: Packed, meet: Meeting, members: Any, alive: Any, threshold: float, out: Any) -> None:
     """The same on a GPU: `packed` holds CuPy arrays in `area`, `rank` and `words`; the others are the host's."""
     import cupy
 
     tables = [cupy.asarray(table) for table in (meet.own, meet.path, members, alive, packed.area, packed.rank)]
     found = cupy.empty(out.shape, np.uint8)
-    _kernel()((-(-out.size // 256),), (256,), (
-        *tables, cupy.asarray(packed.words), np.int32(packed.unit), np.int32(meet.rows), np.float64(threshold), found,
-        np.int32(len(members)), np.int32(meet.near)))
-    out[...] = found.get()
+    backend.launch(
+        CUDA, "nms", (-(-out.size // backend.THREADS),), *tables, cupy.asarray(packed.words), np.int32(packed.unit),
+        np.int32(meet.rows), np.float64(threshold), found, np.int32(len(members)), np.int32(meet.near))
+    out[...] = cupy.asnumpy(found)

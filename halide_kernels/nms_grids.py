@@ -2,7 +2,8 @@
 
 Masks are bits. A row of cells becomes 64-bit words, one bit for each unit of columns: the greatest number of pixels
 that divides all cells, strides and distances of corners, so that any two rows meet by a shift. For a grid whose stride
-is a multiple of its cell this is the cell, and a row is one word up to 64 cells.
+is a multiple of its cell this is the cell, and a row is one word up to 64 cells. Words of neighbours lie side by side:
+a pathway's have the axes H x R x (words of a row) x W.
 """
 
 from __future__ import annotations
@@ -40,30 +41,38 @@ class Packed:
     """Regions of all pathways, one after another, as the kernels take them."""
     paths: NDArray[np.int32]    # a row for each pathway; the columns are named above
     unit: int                   # pixels for each bit of a row of cells
-    words: NDArray[np.uint64]   # region by region, row by row, `WORDS` words for each row
+    words: NDArray[np.uint64]   # for each pathway H x SIDE x WORDS x W
     of: NDArray[np.int32]       # each region's pathway
     area: NDArray[np.int32]     # its pixels
     order: NDArray[np.int32]    # the regions that there are, best first
     rank: NDArray[np.int32]     # each region's place in `order`; -1 if it is no region
 
 
-def pack(pathways: Sequence[Pathway], masks: Sequence[Any], scores: Sequence[Any]) -> Packed:
+def fill_with_numpy(cells: Any, bits: int, words: Any, area: Any) -> None:
+    """Bits from cells: `cells` bool, R x R x H x W, of so many bits each; `words` as in `Packed`; `area` H x W."""
+    words[...] = 0
+    for j in range(cells.shape[1]):
+        ones = ((1 << bits) - 1) << j * bits
+        for w in range(j * bits // 64, ((j + 1) * bits - 1) // 64 + 1):
+            words[:, :, w] |= cells[:, j].swapaxes(0, 1) * np.uint64(ones >> 64 * w & 2**64 - 1)
+    area[...] = cells.sum((0, 1))
+
+
+def pack(pathways: Sequence[Pathway], masks: Sequence[Any], scores: Sequence[Any], fill: Any) -> Packed:
     """Bits and tables from masks: for each pathway bool, (R*R) x H x W, channel i*R + j; and scores, H x W."""
     unit = math.gcd(*(n for p in pathways for n in (p.cell, p.stride, p.left - pathways[0].left)))
     rows, words, areas, region, word = [], [], [], 0, 0
     for p, mask, score in zip(pathways, masks, scores, strict=True):
-        bits, regions = p.cell // unit, score.size
+        bits, (height, width) = p.cell // unit, score.shape
         count = -(-p.side * bits // 64)
-        packed = np.zeros((p.side, count, regions), np.uint64)
-        cells = np.asarray(mask, bool).reshape(p.side, p.side, regions)
-        for j in range(p.side):
-            ones = ((1 << bits) - 1) << j * bits
-            for w in range(j * bits // 64, ((j + 1) * bits - 1) // 64 + 1):
-                packed[:, w] |= cells[:, j] * np.uint64(ones >> 64 * w & 2**64 - 1)
+        cells = np.asarray(mask, bool).reshape(p.side, p.side, height, width)
+        packed = np.empty((height, p.side, count, width), np.uint64)
+        area = np.empty(score.shape, np.int32)
+        fill(cells, bits, packed, area)
         rows.append((p.top, p.left, p.stride, p.cell, p.side, count, *score.shape, region, word))
-        words.append(np.moveaxis(packed, 2, 0).ravel())
-        areas.append(cells.sum((0, 1), dtype=np.int32) * np.int32(p.cell**2))
-        region, word = region + regions, word + packed.size
+        words.append(packed.ravel())
+        areas.append(area.ravel() * np.int32(p.cell**2))
+        region, word = region + score.size, word + packed.size
     flat = np.concatenate([np.ravel(score) for score in scores])
     order = np.argsort(-flat, kind="stable").astype(np.int32)
     order = order[flat[order] > -np.inf]
@@ -101,6 +110,12 @@ class Meeting:
 def corner_of(path: Any, region: Any) -> tuple[Any, Any]:
     i = region - path[REGION]
     return path[TOP] + path[STRIDE] * (i // path[WIDTH]), path[LEFT] + path[STRIDE] * (i % path[WIDTH])
+
+
+def word_of(path: Any, region: Any, row: Any, word: Any) -> Any:
+    """Where in `Packed.words` a word of a row of cells of a region is."""
+    y, x = (region - path[REGION]) // path[WIDTH], (region - path[REGION]) % path[WIDTH]
+    return path[WORD] + ((y * path[SIDE] + row) * path[WORDS] + word) * path[WIDTH] + x
 
 
 def first_line(corner: Any, axis: int, own: Any, path: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Non-max suppression by Halide on the CPU: which windows' regions a chunk of regions would remove (`nms`)."""
+"""Non-max suppression by Halide on the CPU: bits from masks, conflicts of any two pathways, and the removal (`nms`)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from .nms_grids import (
     STRIDE,
     TOP,
     WIDTH,
-    WORD,
     WORDS,
     Meeting,
     Packed,
     corner_of,
+    fill_with_numpy,
     first_line,
     overlap,
+    word_of,
 )
 
 
@@ -52,13 +53,13 @@ def _compiled(fine_first: bool) -> Any:
     column = first_line(corner[n][1], LEFT, own, path) + x
     other_top, other_left = path[TOP] + path[STRIDE] * row, path[LEFT] + path[STRIDE] * column
     other = path[REGION] + row * path[WIDTH] + column
-    # the IoU is at most that of the smaller, or of what the windows share, over the larger
+    # what two regions share is at most the smaller, or what their windows share
     both_areas = at("area", one), at("area", other)
-    least = hl.min(*both_areas, overlap(hl, corner[n][0], window, other_top, other_window)
+    most = hl.min(*both_areas, overlap(hl, corner[n][0], window, other_top, other_window)
                    * overlap(hl, corner[n][1], window, other_left, other_window))
     there = (row >= 0) & (row < path[HEIGHT]) & (column >= 0) & (column < path[WIDTH])
     there = there & (at("alive", other) != 0) & (at("rank", other) > at("rank", one))
-    there = there & (hl.f64(least) > threshold * hl.f64(hl.max(*both_areas)))
+    there = there & (hl.f64(most) > threshold * hl.f64(both_areas[0] + both_areas[1] - most))
 
     candidate[x, y, n] = hl.u8(there)
 
@@ -75,16 +76,14 @@ def _compiled(fine_first: bool) -> Any:
     r.where((candidate[x, y, n] != 0) & (height > 0))
     start = columns[x, n] + 64 * r.x
     word, shift = start >> 6, start & 63
-    c_row = coarse[WORD] + ((c - coarse[REGION]) * coarse[SIDE] + i) * coarse[WORDS]
 
     def coarser(w: Any) -> Any:
-        return hl.select((w >= 0) & (w < coarse[WORDS]), at("words", c_row + w), hl.u64(0))
+        return hl.select((w >= 0) & (w < coarse[WORDS]), at("words", word_of(coarse, c, i, w)), hl.u64(0))
 
     bits = coarser(word) >> hl.u64(shift) | coarser(word + 1) << hl.u64(1) << hl.u64(63 - shift)
-    f_row = fine[WORD] + ((f - fine[REGION]) * fine[SIDE] + r.z) * fine[WORDS]
     shared, out = hl.Func("shared"), hl.Func("out")
     shared[x, y, n] = 0
-    shared[x, y, n] += height * hl.i32(hl.popcount(bits & at("words", f_row + r.x)))
+    shared[x, y, n] += height * hl.i32(hl.popcount(bits & at("words", word_of(fine, f, r.z, r.x))))
     both = shared[x, y, n] * unit
     either = both_areas[0] + both_areas[1] - both
     out[x, y, n] = hl.select(candidate[x, y, n] != 0, hl.u8(both > threshold * hl.f64(either)), hl.u8(0))
@@ -99,7 +98,7 @@ def _compiled(fine_first: bool) -> Any:
 
 
 def with_halide(packed: Packed, meet: Meeting, members: Any, alive: Any, threshold: float, out: Any) -> None:
-    """The same on the CPU, by Halide, without the count."""
+    """As `nms.with_numpy`, without the count."""
     import halide as hl
 
     # NumPy has two names for 64 bits, of which Halide knows one
@@ -107,3 +106,62 @@ def with_halide(packed: Packed, meet: Meeting, members: Any, alive: Any, thresho
     _compiled(meet.fine_first)(
         *meet.own.tolist(), *meet.path.tolist(), *(hl.Buffer(table) for table in tables), packed.unit, meet.rows,
         float(threshold), hl.Buffer(out))
+
+
+@cache
+def _filling() -> Any:
+    """The Halide pipeline for masks whose rows have a word each; compiles in about a second."""
+    import halide as hl
+
+    x, y, k = (hl.Var(name) for name in "xyk")
+    cells, bits = hl.ImageParam(hl.UInt(8), 4, "cells"), hl.Param(hl.Int(32), "bits")
+    words, area, count = hl.Func("words"), hl.Func("area"), hl.Func("count")
+    j, r = hl.RDom([(0, cells.dim(2).extent())], "j"), hl.RDom([(0, cells.dim(2).extent())], "r")
+    ones = (hl.u64(2) << hl.u64(bits - 1)) - 1
+    word = hl.Func("word")
+    word[x, k, y] = hl.u64(0)
+    word[x, k, y] = word[x, k, y] | hl.select(cells[x, y, j.x, k] != 0, ones << hl.u64(j.x * bits), hl.u64(0))
+    words[x, k, y] = word[x, k, y]
+    count[x, y] = hl.i32(0)
+    count[x, y] += hl.i32(hl.popcount(words[x, r.x, y]))
+    area[x, y] = count[x, y] // bits
+    for stage in (words, area, word, word.update(), count, count.update()):
+        stage.vectorize(x, 8, hl.TailStrategy.GuardWithIf)
+    words.compute_root()
+    word.compute_at(words, k).update().reorder(x, j.x)
+    count.compute_at(area, y).update().reorder(x, r.x)
+    return hl.Pipeline([words, area]).compile_to_callable([cells, bits])
+
+
+def fill_with_halide(cells: Any, bits: int, words: Any, area: Any) -> None:
+    """As `nms_grids.fill_with_numpy`, which does it where a row has several words."""
+    import halide as hl
+
+    if words.shape[2] > 1 or not words.size:
+        fill_with_numpy(cells, bits, words, area)
+    else:
+        _filling()(hl.Buffer(np.require(cells.view(np.uint8), requirements=["C", "W"])), bits,
+                   hl.Buffer(words[:, :, 0].view(np.ulonglong)), hl.Buffer(area))
+
+
+@cache
+def _removal() -> Any:
+    import halide as hl
+
+    ones, others = (hl.ImageParam(hl.Int(32), 1, name) for name in ("ones", "others"))
+    alive, i = hl.Func("alive"), hl.Var("i")
+    r = hl.RDom([(0, ones.dim(0).extent())], "r")
+
+    def region(table: Any) -> Any:
+        return hl.unsafe_promise_clamped(table[r.x], 0, alive.output_buffer().dim(0).extent() - 1)
+
+    alive[i] = hl.undef(hl.UInt(8))   # what is there stays
+    alive[region(others)] = hl.select(alive[region(ones)] != 0, hl.u8(0), alive[region(others)])
+    return alive.compile_to_callable([ones, others])
+
+
+def remove_with_halide(ones: Any, others: Any, alive: Any) -> None:
+    """As `nms.remove_with_numpy`."""
+    import halide as hl
+
+    _removal()(hl.Buffer(ones), hl.Buffer(others), hl.Buffer(alive))

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from . import backend
+from .pairwise_matmul_cuda import CUDA
 from .pairwise_transpose import shift
 
 SEMIRINGS = ("sum_product", "min_sum", "max_min", "max_product", "logsumexp_sum")
@@ -120,11 +121,10 @@ def backward_with_cuda(semiring: str, p1: Any, p2: Any, out: Any, arg: Any, diff
 
 
 def _launch(name: str, semiring: str, result: Any, p1: Any, p2: Any, out: Any, *others: Any) -> None:
-    from .pairwise_matmul_cuda import kernel
-
     numbers = (SEMIRINGS.index(semiring), *sizes(p1, p2, out), *p1.shape[2:], *p2.shape[2:])
     n, cells, height, width = result.shape
-    kernel(name)((-(-height * width // 256), cells, n), (256,), (p1, p2, out, *others, *map(np.int32, numbers)))
+    backend.launch(CUDA, name, (-(-height * width // backend.THREADS), cells, n), p1, p2, out, *others,
+                   *map(np.int32, numbers))
 
 
 BACKENDS = {"numpy": (with_numpy, backward_with_numpy), "halide": (with_halide, backward_with_halide),

@@ -1,10 +1,5 @@
 """The CUDA source of `pairwise_matmul`: a thread for each value of the result, which gathers its own terms."""
 
-from __future__ import annotations
-
-from functools import cache
-from typing import Any
-
 # `semiring` counts as SEMIRINGS does: 0 sum_product, 1 min_sum, 2 max_min, 3 max_product, 4 logsumexp_sum
 CUDA = r"""
 #ifndef INFINITY   // NVRTC has no <math.h>
@@ -16,10 +11,13 @@ __device__ float product(int semiring, float a, float b) {
     return semiring == 0 || semiring == 3 ? a * b : a + b;
 }
 
+// Whether x is minus infinity, for which NVRTC has no name
+__device__ bool endless(float x) { return x < -3.402823466e38f; }
+
 // Term d of `out` and what of its gradient goes to a (which = 1) or b
 __device__ float slope(int semiring, int which, float a, float b, float out, bool chosen) {
     float share = semiring == 0 || chosen ? 1.0f : 0.0f;
-    if (semiring == 4) share = expf(a + b - (out == -INFINITY ? 0.0f : out));
+    if (semiring == 4) share = expf(a + b - (endless(out) ? 0.0f : out));
     if (semiring == 2) return (b < a) == (which == 2) ? share : 0.0f;
     return semiring == 0 || semiring == 3 ? share * (which == 1 ? b : a) : share;
 }
@@ -38,7 +36,7 @@ extern "C" __global__ void pairwise_product(
     float most = 0.0f, total = 0.0f;
     int chosen = -1;
     for (int pass = 0; pass < (semiring == 4 ? 2 : 1); pass++) {
-        float from = most == -INFINITY ? 0.0f : most;   // of terms of -inf alone the sum is 0
+        float from = endless(most) ? 0.0f : most;   // of terms of -inf alone the sum is 0
         for (int i1 = 0; i1 < r1; i1++) for (int j1 = 0; j1 < r1; j1++) {
             int i2 = i + crop - i1, j2 = j + crop - j1, y2 = y + i1 - s, x2 = x + j1 - s;
             if (i2 < 0 || i2 >= r2 || j2 < 0 || j2 >= r2 || y2 < 0 || y2 >= h || x2 < 0 || x2 >= w) continue;
@@ -50,7 +48,7 @@ extern "C" __global__ void pairwise_product(
         }
     }
     long long goal = at(n, r, i, j, y, x, height, width);
-    if (semiring == 4 && chosen >= 0) most = (most == -INFINITY ? 0.0f : most) + logf(total);
+    if (semiring == 4 && chosen >= 0) most = (endless(most) ? 0.0f : most) + logf(total);
     out[goal] = semiring == 0 ? total : most;
     arg[goal] = chosen;
 }
@@ -93,10 +91,3 @@ extern "C" __global__ void pairwise_product_2(
     result[here] = total;
 }
 """
-
-
-@cache
-def kernel(name: str) -> Any:
-    import cupy
-
-    return cupy.RawKernel(CUDA, name)

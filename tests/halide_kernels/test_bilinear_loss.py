@@ -12,29 +12,11 @@ from halide_kernels import bilinear_loss as kernel
 from surgery import upsample_filt
 
 pytestmark = pytest.mark.unit
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-needs_cupy = pytest.mark.skipif(backend.find("cupy")[0] is None, reason=str(backend.find("cupy")[1]))
 
 
-@pytest.fixture(params=[
-    pytest.param("halide", marks=pytest.mark.skipif(backend.find("halide")[0] is None, reason="Halide is missing")),
-    "cuda source", pytest.param("cuda", marks=[pytest.mark.gpu, needs_cuda, needs_cupy]),
-])
-def other(request, monkeypatch):
-    if request.param == "halide":
-        return kernel.with_halide
-    if request.param == "cuda source":
-        launch = request.getfixturevalue("cuda_as_cpp")(kernel.CUDA, "bilinear_loss")
-        monkeypatch.setattr(kernel, "_kernel", lambda: launch)
-        return kernel.with_cuda
-    import cupy
-
-    def run(cells, labels, tops, lefts, ids, s, loss, grad):
-        outs = cupy.asarray(loss), cupy.asarray(grad)
-        kernel.with_cuda(*map(cupy.asarray, (cells, labels, tops, lefts, ids)), s, *outs)
-        loss[...], grad[...] = outs[0].get(), outs[1].get()
-
-    return run
+@pytest.fixture
+def other(back_end):
+    return back_end(kernel.BACKENDS)
 
 
 def regions(r, s, count, dtype=np.float32, spread=3.0):
@@ -177,13 +159,3 @@ def test_big_scores_are_exact_and_right_ones_cost_nothing():
         np.testing.assert_allclose(loss, [1e30, 4e30], rtol=1e-6)
         np.testing.assert_array_equal(grad[..., 0], [[0, 1], [0, 0]])
         np.testing.assert_array_equal(grad[..., 1], 1)
-
-
-@needs_cupy
-@pytest.mark.parametrize("architecture", [75, 90])
-def test_the_cuda_source_compiles(architecture):
-    from cupy_backends.cuda.libs import nvrtc
-
-    program = nvrtc.createProgram(kernel.CUDA, "bilinear_loss.cu", (), ())
-    nvrtc.compileProgram(program, (f"--gpu-architecture=compute_{architecture}",))
-    assert b"bilinear_loss" in nvrtc.getPTX(program)

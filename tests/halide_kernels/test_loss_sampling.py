@@ -1,9 +1,5 @@
 """Loss sampling: all back ends give the same bits, kept cells are whole, and as many as asked for."""
 
-import ctypes
-import shutil
-import subprocess
-
 import numpy as np
 import pytest
 import torch
@@ -13,47 +9,11 @@ from halide_kernels import backend
 from halide_kernels import loss_sampling as kernel
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-needs_cupy = pytest.mark.skipif(backend.find("cupy")[0] is None, reason=str(backend.find("cupy")[1]))
 
 
-def cuda_as_cpp(folder):
-    """The CUDA source compiled as C++, a thread after another: its arithmetic without a GPU."""
-    source, library = folder / "kernel.cpp", folder / "kernel.so"
-    source.write_text(
-        "#include <cmath>\n#define __global__\n#define __device__ static\n"
-        "struct { int x; } blockIdx, blockDim = {1}, threadIdx;\n" + kernel.CUDA
-        + 'extern "C" void all(const float* l, const unsigned* r, const unsigned* c, const unsigned* k, unsigned key,'
-        " float* o, int n, int h, int w) {\n"
-        " for (blockIdx.x = 0; blockIdx.x < n*h*w + 9; blockIdx.x++) loss_sampling(l, r, c, k, key, o, n, h, w); }\n"
-    )
-    subprocess.run(["g++", "-O1", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
-    function = ctypes.CDLL(str(library)).all
-
-    def run(labels, rows, cols, keep, key, out):
-        pointers = [ctypes.c_void_p(array.ctypes.data) for array in (labels, rows, cols, keep)]
-        function(*pointers, ctypes.c_uint(key), ctypes.c_void_p(out.ctypes.data), *labels.shape)
-
-    return run
-
-
-@pytest.fixture(scope="module", params=[
-    pytest.param("halide", marks=pytest.mark.skipif(backend.find("halide")[0] is None, reason="Halide is missing")),
-    pytest.param("cuda source", marks=pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")),
-    pytest.param("cuda", marks=[pytest.mark.gpu, needs_cuda, needs_cupy]),
-])
-def other(request, tmp_path_factory):
-    if request.param == "cuda source":
-        return cuda_as_cpp(tmp_path_factory.mktemp("cuda"))
-    if request.param == "halide":
-        return kernel.with_halide
-    import cupy
-
-    def run(labels, rows, cols, keep, key, out):
-        device = cupy.asarray(out)
-        kernel.with_cuda(cupy.asarray(labels), rows, cols, keep, key, device)
-        out[...] = device.get()
-
-    return run
+@pytest.fixture
+def other(back_end):
+    return back_end(kernel.BACKENDS)
 
 
 def cells(size, cell):
@@ -136,17 +96,6 @@ def test_without_halide_numpy_computes_the_same_and_says_why(monkeypatch):
             results.append(out)
     assert "NumPy" in said and "halide is gone" in said
     np.testing.assert_array_equal(*results)
-
-
-@pytest.mark.unit
-@needs_cupy
-@pytest.mark.parametrize("architecture", [75, 90])
-def test_the_cuda_source_compiles(architecture):
-    from cupy_backends.cuda.libs import nvrtc
-
-    program = nvrtc.createProgram(kernel.CUDA, "loss_sampling.cu", (), ())
-    nvrtc.compileProgram(program, (f"--gpu-architecture=compute_{architecture}",))
-    assert b"loss_sampling" in nvrtc.getPTX(program)
 
 
 NET = """

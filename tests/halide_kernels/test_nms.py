@@ -1,52 +1,13 @@
 """Non-max suppression: all back ends keep what the quadratic definition keeps, for any grids, in linear time."""
 
-import ctypes
-import shutil
-import subprocess
-
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halide_kernels import backend, nms
+from halide_kernels import backend, nms, nms_within
 
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-needs_cupy = pytest.mark.skipif(backend.find("cupy")[0] is None, reason=str(backend.find("cupy")[1]))
-
-
-def cuda_as_cpp(folder):
-    """The CUDA source compiled as C++, a thread after another: its arithmetic without a GPU."""
-    source, library = folder / "kernel.cpp", folder / "kernel.so"
-    source.write_text(
-        "#include <algorithm>\n#define __global__\n#define __device__ static\n#define __popcll __builtin_popcountll\n"
-        "using std::min; using std::max; struct { int x; } blockIdx, blockDim = {1}, threadIdx;\n" + nms.CUDA
-        + 'extern "C" void all(const int* a, const int* b, const int* c, const unsigned char* d, const int* e,'
-        " const int* f, const unsigned long long* g, int u, int r, double t, unsigned char* o, int n, int near) {\n"
-        " for (blockIdx.x = 0; blockIdx.x < n*near*near + 9; blockIdx.x++) nms(a,b,c,d,e,f,g,u,r,t,o,n,near); }\n"
-    )
-    subprocess.run(["g++", "-O1", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
-    function = ctypes.CDLL(str(library)).all
-
-    def run(packed, meet, members, alive, threshold, out):
-        tables = (meet.own, meet.path, members, alive, packed.area, packed.rank, packed.words)
-        function(*(ctypes.c_void_p(table.ctypes.data) for table in tables), packed.unit, meet.rows,
-                 ctypes.c_double(threshold), ctypes.c_void_p(out.ctypes.data), len(members), meet.near)
-
-    return run
-
-
-@pytest.fixture(scope="module", params=[
-    "numpy",
-    pytest.param("halide", marks=pytest.mark.skipif(backend.find("halide")[0] is None, reason="Halide is missing")),
-    pytest.param("cuda source", marks=pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")),
-    pytest.param("cuda", marks=[pytest.mark.gpu, needs_cuda, needs_cupy]),
-])
-def conflicts(request, tmp_path_factory):
-    if request.param == "cuda source":
-        return cuda_as_cpp(tmp_path_factory.mktemp("cuda"))
-    return nms.BACKENDS[request.param]
+NUMPY = nms.BACKENDS["numpy"]
 
 
 @st.composite
@@ -66,21 +27,68 @@ def regions(draw):
     return pathways, masks, scores
 
 
-@pytest.mark.unit
-@given(regions(), st.sampled_from([0, 0.1, 0.25, 1 / 3, 0.5, 0.7, 1]))
-@settings(max_examples=150, deadline=None)
-def test_keeps_what_the_definition_keeps(conflicts, case, threshold):
-    kept, _ = nms.suppress(nms.pack(*case), threshold, conflicts)
+def check(case, threshold, kernels):
+    kept, _ = nms.suppress(nms.pack(*case, kernels), threshold, kernels)
     np.testing.assert_array_equal(kept, nms.with_pixels(*case, threshold))
+    return kept
+
+
+thresholds = st.sampled_from([0, 0.1, 0.25, 1 / 3, 0.5, 0.7, 1])
+
+
+@pytest.mark.unit
+@given(regions(), thresholds)
+@settings(max_examples=60)
+def test_numpy_keeps_what_the_definition_keeps(case, threshold):
+    check(case, threshold, NUMPY)
+
+
+@pytest.mark.unit
+@given(case=regions(), threshold=thresholds)
+@settings(max_examples=80)
+def test_back_ends_keep_what_the_definition_keeps(back_end, case, threshold):
+    check(case, threshold, nms.BACKENDS[back_end.name])
+
+
+@st.composite
+def dense(draw):
+    """One pathway whose windows meet cell on cell, of rows up to 64 bits; regions alike, so that many conflict."""
+    numbers = np.random.default_rng(draw(st.integers(0, 2**32)))
+    side, cell = draw(st.sampled_from([1, 2, 3, 5, 14, 17, 33])), draw(st.integers(1, 3))
+    p = nms.Pathway(-3, 5, cell * draw(st.integers(1, 3)), cell, side)
+    shape = draw(st.integers(1, 3)), draw(st.integers(1, 20 if side < 17 else 6))
+    one = numbers.random((side**2, 1, 1)) < draw(st.sampled_from([0.1, 0.6, 1]))
+    masks = one ^ (numbers.random((side**2, *shape)) < draw(st.sampled_from([0, 0.1, 0.5])))
+    return [p], [masks], [numbers.integers(0, 9, shape).astype(np.float32)]
+
+
+@pytest.mark.unit
+@given(case=dense(), threshold=thresholds)
+@settings(max_examples=80)
+def test_a_pathway_that_meets_itself_cell_on_cell(back_end, case, threshold):
+    kernels = nms.BACKENDS[back_end.name]
+    assert kernels.within is None or nms_within.suits(nms.pack(*case, kernels).paths[0])
+    check(case, threshold, kernels)
+
+
+@pytest.mark.unit
+@pytest.mark.skipif(backend.find("halide")[0] is None, reason="Halide is missing")
+@given(case=regions())
+@settings(max_examples=50)
+def test_halide_packs_the_same_bits(case):
+    one, two = (nms.pack(*case, nms.BACKENDS[name]) for name in ("numpy", "halide"))
+    for field in ("words", "area", "order", "rank"):
+        np.testing.assert_array_equal(getattr(one, field), getattr(two, field))
 
 
 @pytest.mark.unit
 @given(regions(), st.sampled_from([0, 0.3, 0.7]), st.integers(0, 60))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_best_of_those_that_are_kept(case, threshold, most):
-    packed = nms.pack(*case)
-    kept, best = (nms.suppress(packed, threshold, nms.with_numpy, limit)[0] for limit in (None, most))
-    assert packed.order[best[packed.order]].tolist() == packed.order[kept[packed.order]][:most].tolist()
+    for kernels in (NUMPY, nms.BACKENDS["halide"]) if backend.find("halide")[0] else (NUMPY,):
+        packed = nms.pack(*case, kernels)
+        kept, best = (nms.suppress(packed, threshold, kernels, limit)[0] for limit in (None, most))
+        assert packed.order[best[packed.order]].tolist() == packed.order[kept[packed.order]][:most].tolist()
 
 
 def discs(pathways, shapes, radii, seed=0):
@@ -96,13 +104,13 @@ def discs(pathways, shapes, radii, seed=0):
 
 @pytest.mark.unit
 @pytest.mark.parametrize("threshold", [0.2, 0.5, 0.8])
-def test_more_regions_than_a_chunk_and_the_thesiss_windows(conflicts, threshold):
+def test_more_regions_than_a_chunk_and_the_thesiss_windows(back_end, threshold):
     """Windows of 28, 144 and 576 pixels: cells of 2, 8 and 32, on grids of different strides and phases."""
     case = discs([nms.Pathway(-13, -13, 2, 2, 14), nms.Pathway(-68, -68, 8, 8, 18),
                   nms.Pathway(-272, -272, 32, 32, 18)], [(17, 19), (5, 4), (2, 2)], [5, 6, 3])
-    kept, _ = nms.suppress(nms.pack(*case), threshold, conflicts)
-    assert kept.size > nms._CHUNK and 0 < kept.sum() < kept.size
-    np.testing.assert_array_equal(kept, nms.with_pixels(*case, threshold))
+    for kernels in (NUMPY, nms.BACKENDS[back_end.name]):
+        kept = check(case, threshold, kernels)
+        assert kept.size > 2 * nms._FIRST and 0 < kept.sum() < kept.size
 
 
 @pytest.mark.tiny
@@ -131,7 +139,7 @@ def test_pairs_grow_with_the_regions_and_not_their_square(threshold):
     each = []
     for side in (15, 30, 60):
         case = discs([nms.Pathway(0, 0, 4, 4, 5)], [(side, side)], [2])
-        pairs = sum(nms.suppress(nms.pack(*case), threshold, nms.with_numpy)[1])
+        pairs = sum(nms.suppress(nms.pack(*case), threshold, NUMPY)[1])
         assert pairs <= side**2 * (9 * 9 - 1) / 2   # each pair from one side only
         each.append(pairs / side**2)
     assert each[2] < 1.3 * each[1]   # the border's regions have fewer neighbours
@@ -140,16 +148,5 @@ def test_pairs_grow_with_the_regions_and_not_their_square(threshold):
 @pytest.mark.unit
 def test_a_region_far_from_all_is_compared_with_none():
     case = discs([nms.Pathway(0, 0, 20, 4, 5)], [(8, 8)], [2])
-    kept, pairs = nms.suppress(nms.pack(*case), 0.0, nms.with_numpy)
+    kept, pairs = nms.suppress(nms.pack(*case), 0.0, NUMPY)
     assert kept.all() and sum(pairs) == 0
-
-
-@pytest.mark.unit
-@needs_cupy
-@pytest.mark.parametrize("architecture", [75, 90])
-def test_the_cuda_source_compiles(architecture):
-    from cupy_backends.cuda.libs import nvrtc
-
-    program = nvrtc.createProgram(nms.CUDA, "nms.cu", (), ())
-    nvrtc.compileProgram(program, (f"--gpu-architecture=compute_{architecture}",))
-    assert b"nms" in nvrtc.getPTX(program)

@@ -8,42 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csgraph
 
-from halide_kernels import backend, pairwise_matmul_cuda, pairwise_transpose
+from halide_kernels import backend, pairwise_transpose
 from halide_kernels import pairwise_matmul as kernel
 
 pytestmark = pytest.mark.unit
 needs_halide = pytest.mark.skipif(backend.find("halide")[0] is None, reason="Halide is missing")
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-needs_cupy = pytest.mark.skipif(backend.find("cupy")[0] is None, reason=str(backend.find("cupy")[1]))
-NAMES = ["pairwise_product", "pairwise_product_1", "pairwise_product_2"]
 semirings = pytest.mark.parametrize("semiring", kernel.SEMIRINGS)
 # r1, r2, r, how many places more p2's map has
 WINDOWS = [(1, 1, 1, 0), (3, 3, 5, 0), (3, 5, 3, 0), (5, 2, 6, 0), (2, 3, 4, 1), (4, 4, 7, 1), (4, 4, 5, -1)]
 
 
-@pytest.fixture(params=[
-    pytest.param("halide", marks=needs_halide), "cuda source",
-    pytest.param("cuda", marks=[pytest.mark.gpu, needs_cuda, needs_cupy]),
-])
-def other(request, monkeypatch):
+@pytest.fixture
+def other(back_end):
     """(forward, backward) of a back end, on NumPy arrays."""
-    if request.param == "halide":
-        return kernel.BACKENDS["halide"]
-    if request.param == "cuda source":
-        compile = request.getfixturevalue("cuda_as_cpp")
-        monkeypatch.setattr(pairwise_matmul_cuda, "kernel", lambda name: compile(pairwise_matmul_cuda.CUDA, name))
-        return kernel.BACKENDS["cuda"]
-    import cupy
-
-    def on_device(run):
-        def on_host(semiring, *arrays):
-            devices = [cupy.asarray(array) for array in arrays]
-            run(semiring, *devices)
-            for array, device in zip(arrays, devices, strict=True):
-                array[...] = device.get()
-        return on_host
-
-    return [on_device(run) for run in kernel.BACKENDS["cuda"]]
+    return back_end(kernel.BACKENDS)
 
 
 def blobs(windows, height, width, n=1, dtype=np.float32, seed=0):
@@ -317,13 +295,3 @@ def test_the_back_end_is_named():
     out, arg = np.empty((1, 25, 4, 4), np.float32), np.empty((1, 25, 4, 4), np.int32)
     assert kernel.product("min_sum", p1, p2, out, arg).split()[0].strip(",") in ("Halide", "NumPy")
     np.testing.assert_allclose(out, product("min_sum", p1, p2, 5)[0], rtol=1e-6)
-
-
-@needs_cupy
-@pytest.mark.parametrize("architecture", [75, 90])
-def test_the_cuda_source_compiles(architecture):
-    from cupy_backends.cuda.libs import nvrtc
-
-    program = nvrtc.createProgram(pairwise_matmul_cuda.CUDA, "pairwise_matmul.cu", (), ())
-    nvrtc.compileProgram(program, (f"--gpu-architecture=compute_{architecture}",))
-    assert all(name.encode() in nvrtc.getPTX(program) for name in NAMES)

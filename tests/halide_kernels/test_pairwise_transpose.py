@@ -12,29 +12,11 @@ from halide_kernels import backend
 from halide_kernels import pairwise_transpose as kernel
 
 pytestmark = pytest.mark.unit
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-needs_cupy = pytest.mark.skipif(backend.find("cupy")[0] is None, reason=str(backend.find("cupy")[1]))
 
 
-@pytest.fixture(params=[
-    pytest.param("halide", marks=pytest.mark.skipif(backend.find("halide")[0] is None, reason="Halide is missing")),
-    "cuda source", pytest.param("cuda", marks=[pytest.mark.gpu, needs_cuda, needs_cupy]),
-])
-def other(request, monkeypatch):
-    if request.param == "halide":
-        return kernel.with_halide
-    if request.param == "cuda source":
-        launch = request.getfixturevalue("cuda_as_cpp")(kernel.CUDA, "pairwise_transpose")
-        monkeypatch.setattr(kernel, "_kernel", lambda: launch)
-        return kernel.with_cuda
-    import cupy
-
-    def run(p, out):
-        device = cupy.asarray(out)
-        kernel.with_cuda(cupy.asarray(p), device)
-        out[...] = device.get()
-
-    return run
+@pytest.fixture
+def other(back_end):
+    return back_end(kernel.BACKENDS)
 
 
 def transposed(p, more=0, run=kernel.with_numpy):
@@ -142,13 +124,3 @@ def test_the_back_end_is_named():
     out = np.empty_like(p)
     assert kernel.transpose(p, out).split()[0].strip(",") in ("Halide", "NumPy")
     np.testing.assert_array_equal(out, transposed(p))
-
-
-@needs_cupy
-@pytest.mark.parametrize("architecture", [75, 90])
-def test_the_cuda_source_compiles(architecture):
-    from cupy_backends.cuda.libs import nvrtc
-
-    program = nvrtc.createProgram(kernel.CUDA, "pairwise_transpose.cu", (), ())
-    nvrtc.compileProgram(program, (f"--gpu-architecture=compute_{architecture}",))
-    assert b"pairwise_transpose" in nvrtc.getPTX(program)
