@@ -4,8 +4,8 @@
 
 Interleaved; medians of the rounds, copies to Halide's layout and back included. `HL_NUM_THREADS` says how many threads
 Halide has; NumPy has one. First square grids with square windows of labels: seconds for 100 sweeps, of which NumPy does
-few and is scaled up; on a busy machine the seconds of CPU tell more. Then rows of labels, by trying all and by the lower
-envelope of parabolas, which is linear: both in NumPy; and Halide's whole sweep, which tries all, beside the lower
+few and is scaled up; on a busy machine the seconds of CPU tell more. Then rows of labels, by trying all and by the
+lower envelope of parabolas, which is linear: both in NumPy; and Halide's whole sweep, which tries all, beside the lower
 envelope alone in C, if there is a C compiler.
 """
 from __future__ import annotations

@@ -165,7 +165,8 @@ def _right(case: Case, choices: Choices) -> tuple[NDArray[np.bool_], NDArray[np.
     if choices.counted == "visible" and case.visible is not None:
         counts &= np.asarray(case.visible, bool)
     length = _length(case, truth[counts], choices)
-    return np.stack([correct(predicted, truth, length, alpha) for alpha in choices.alphas], axis=1), counts
+    right = np.stack([correct(predicted, truth, length, alpha) for alpha in choices.alphas], axis=1)
+    return right, np.asarray(counts, bool)
 
 
 def _length(case: Case, counted: NDArray[np.float64], choices: Choices) -> float:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
+
+from . import backend
 
 CUDA = r"""
 #ifndef INFINITY   // NVRTC has no <math.h>
@@ -70,22 +71,15 @@ extern "C" __global__ void min_sum_least(
 """
 
 
-@cache
-def kernel(name: str) -> Any:
-    import cupy
-
-    return cupy.RawKernel(CUDA, name)
-
-
 def with_cuda(data: Any, centres: Any, beta: float, messages: Any, sweeps: int) -> None:
     """The same on a GPU; arrays are CuPy's."""
     height, width, *labels = data.shape
     senders = height * -(-width // 2)
     rows = np.empty_like(data, shape=(4, senders, *labels))   # on the GPU too
-    grid, each = (-(-rows.size // 256),), (-(-4 * senders // 256),)
+    grid, each = (-(-rows.size // backend.THREADS),), (-(-4 * senders // backend.THREADS),)
     for half in range(2 * sweeps):
         shape = [np.int32(size) for size in (half % 2, height, width, *labels, senders)]
-        kernel("min_sum_rows")(grid, (256,), (data, centres, messages, rows, np.float32(beta), *shape))
-        kernel("min_sum_columns")(grid, (256,), (centres, rows, messages, np.float32(beta), *shape))
+        backend.launch(CUDA, "min_sum_rows", grid, data, centres, messages, rows, np.float32(beta), *shape)
+        backend.launch(CUDA, "min_sum_columns", grid, centres, rows, messages, np.float32(beta), *shape)
         whole = [*shape[:3], np.int32(labels[0] * labels[1]), shape[5]]
-        kernel("min_sum_least")(each, (256,), (messages, *whole))
+        backend.launch(CUDA, "min_sum_least", each, messages, *whole)

@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from halide_kernels import bilinear_loss, loss_sampling, nms_cuda, pairwise_matmul_cuda, pairwise_transpose
+from halide_kernels import (
+    bilinear_loss,
+    loss_sampling,
+    min_sum_cuda,
+    nms_cuda,
+    pairwise_matmul_cuda,
+    pairwise_transpose,
+)
 
 SOURCES = {module.__name__.rsplit(".")[-1]: module.CUDA for module in (
-    bilinear_loss, loss_sampling, nms_cuda, pairwise_matmul_cuda, pairwise_transpose)}
+    bilinear_loss, loss_sampling, min_sum_cuda, nms_cuda, pairwise_matmul_cuda, pairwise_transpose)}
 
 
 @cache

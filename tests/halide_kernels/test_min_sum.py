@@ -6,13 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halide_kernels import backend, min_sum, min_sum_cuda
+from halide_kernels import backend, min_sum
 
 pytestmark = pytest.mark.unit
 needs_halide = pytest.mark.skipif(backend.find("halide")[0] is None, reason="Halide is missing")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 needs_cupy = pytest.mark.skipif(backend.find("cupy")[0] is None, reason=str(backend.find("cupy")[1]))
-NAMES = ["min_sum_rows", "min_sum_columns", "min_sum_least"]
 
 
 @pytest.fixture(params=[
@@ -22,8 +21,7 @@ NAMES = ["min_sum_rows", "min_sum_columns", "min_sum_least"]
 def run(request, monkeypatch):
     """A back end, on NumPy arrays."""
     if request.param == "cuda source":
-        compile = request.getfixturevalue("cuda_as_cpp")
-        monkeypatch.setattr(min_sum_cuda, "kernel", lambda name: compile(min_sum_cuda.CUDA, name))
+        monkeypatch.setattr(backend, "cuda_kernel", request.getfixturevalue("cuda_as_cpp"))
         return min_sum.with_cuda
     if request.param == "cuda":
         import cupy
@@ -174,13 +172,3 @@ def test_pass_messages_says_what_computes_and_takes_any_layout():
     expected = messages_of(min_sum.with_numpy, data.transpose(1, 0, 2, 3), np.zeros((4, 3, 2), np.float32), 0.1, 2)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert "arrays on the host" in sentence
-
-
-@needs_cupy
-@pytest.mark.parametrize("architecture", [75, 90])
-def test_the_cuda_source_compiles(architecture):
-    from cupy_backends.cuda.libs import nvrtc
-
-    program = nvrtc.createProgram(min_sum.CUDA, "min_sum.cu", (), ())
-    nvrtc.compileProgram(program, (f"--gpu-architecture=compute_{architecture}",))
-    assert all(name.encode() in nvrtc.getPTX(program) for name in NAMES)

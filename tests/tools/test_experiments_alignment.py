@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from data import figures
+from data.dataset import read_image
 from prototxt import build, squeezenet
 from tools.experiments import alignment, warped
 from tools.experiments.registry import Context
@@ -54,7 +55,7 @@ def test_figure_2_3_has_a_row_for_each_method(context, monkeypatch):
     monkeypatch.setattr(alignment, "SMALL_SIDE", 96)
     monkeypatch.setattr(alignment.Aligner, "neighbours", lambda self, target, pool, count: (pool * 2)[:5])
     result = alignment.warped(context)
-    sizes = {Image.open(context.folder / name).size for name, _ in result.pictures}
+    sizes = {read_image(context.folder / name).shape for name, _ in result.pictures}
     assert len(result.pictures) == 4 and len(sizes) == 1
 
 
