@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from data.dataset import Dataset
 from data.errors import DataError
+from data.sources import missing
 
 _PREFIX = "instances_"
 
@@ -46,10 +47,7 @@ class COCO(Dataset):
         self._api: dict[str, Any] = {}
         super().__init__(name, root, ())
         if not self.splits():
-            raise DataError(
-                f"no data set '{name}' here", file=self.root / "annotations", expected=f"{_PREFIX}<split>.json",
-                help="unpack COCO's annotations and pictures into this folder (docs/data.md)",
-            )
+            raise missing(name, self.root, f"no annotations/{_PREFIX}<split>.json")
         categories = self.api(self.splits()[0]).dataset.get("categories", [])
         self.classes = tuple(c["name"] for c in sorted(categories, key=lambda c: c["id"]))
 

@@ -83,7 +83,7 @@ def test_what_is_broken_is_named(folder):
     path.write_text("{")
     with pytest.raises(DataError, match="annotations cannot be read"):
         COCO(folder).ids("val2014")
-    with pytest.raises(DataError, match="no data set 'coco' here"):
+    with pytest.raises(DataError, match="data set 'coco' is not here"):
         COCO(folder / "annotations")
     many = [Instance(np.ones((1, 1), bool), 1.0, False, i, 1) for i in range(255)]
     with pytest.raises(DataError, match="more instances"):
