@@ -92,7 +92,8 @@ def proposals(context: Context) -> Result:
         iterations[net] = json.loads(RunFolder(context.folder / net).scores("json").read_text())["iterations"]
     predictor, dataset, splits = trained(context, ours)
     radii, found["disc"] = _discs(context, predictor, dataset, splits)
-    rows = {} if context.small else {name: [(value, None) for value in row] for name, row in TABLE_4_3.items()}
+    rows: dict[str, list[tuple[float | None, float | None]]] = {} if context.small else {
+        name: [(value, None) for value in row] for name, row in TABLE_4_3.items()}
     for net in (ours, plain):
         ar = (found[net].ar or {})["all"]
         numbers = [*(100 * ar[n] for n in LIMITS), 1000 * seconds[net]]
