@@ -144,8 +144,11 @@ def main() -> int:
         print(f"compiling takes {compiling:.2f} s, once in a process")
     given = on_device(inputs(HEIGHT, WIDTH), cupy)
     losses: dict[str, float] = {}
-    times = gpu.interleaved({name: lambda name=name: losses.update({name: PEERS[name](*given)}) for name in PEERS},
-                            args.rounds, args.threads, cupy)
+
+    def run(name: str) -> None:
+        losses[name] = PEERS[name](*given)
+
+    times = gpu.interleaved({name: partial(run, name) for name in PEERS}, args.rounds, args.threads, cupy)
     if max(losses.values()) - min(losses.values()) > 0.05 * min(losses.values()):   # they differ at windows' edges
         raise SystemExit(f"the peers differ: {losses}")
     ratios = {name: sorted(t / h for t, h in zip(times[name], times["kernel"], strict=True)) for name in PEERS}

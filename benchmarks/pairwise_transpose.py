@@ -98,7 +98,7 @@ def main() -> int:
             found.append({"R": size[0], "grid": size[1:], "direction": direction, "median_s": median,
                           "of_a_copy": gpu.ratio(times, copy, "kernel"),
                           "to_kernel": {name: gpu.ratio(times, name, "kernel") for name in times if name != "kernel"}})
-            each = found[-1]
+            each: Any = found[-1]
             print(f"R {size[0]} on {size[1]} x {size[2]}, {direction}: {median['kernel'] * 1e3:.2f} ms, "
                   f"{each['of_a_copy']:.0%} of a copy; " + ", ".join(
                       f"{name} {median[name] * 1e3:.2f} ms ({x:.1f}x)" for name, x in each["to_kernel"].items()),
