@@ -59,19 +59,20 @@ def _compiled() -> Any:
     least[n, d] = hl.min(least[n, d], tall[n, every.x, every.y, d])
     out[n, x, y, d] = tall[n, x, y, d] - least[n, d]
 
-    # 30 x 30 nodes with 21 x 21 labels: a sweep takes 8 ms on a core with AVX2, with tiles of 4 x 4 or 7 x 2 10 ms,
-    # with 16 lanes as much. A message's labels, 14 KiB for 8 nodes, stay in the first cache between the two passes.
+    # 30 x 30 nodes with 21 x 21 labels: a sweep takes 7.5 ms on a core with AVX2; with tiles of 4 x 4 or 7 x 2 10 ms.
+    # The labels of a message, 14 KiB for 8 nodes, stay in the first cache between the two passes. Each pass goes along
+    # its rows first, three steps at a time: as fast alone, and a third faster where other work shares the caches.
     out.bound(d, 0, 4).split(n, no, ni, _LANES, hl.TailStrategy.RoundUp).reorder(ni, x, y, d, no)
     out.vectorize(ni).parallel(no)
     received.compute_at(out, no).bound(d, 0, 4).reorder(n, d, x, y).vectorize(n, _LANES).unroll(d)
     for func in (own, cost, least):
         func.compute_at(out, d).vectorize(n, _LANES)
     least.update().vectorize(n, _LANES)
-    for whole, part, across_or_down in ((wide, across, r), (tall, down, s)):
+    for whole, part, p, loops in ((wide, across, r.x, (xo, yo)), (tall, down, s.x, (yo, xo))):
         whole.compute_at(out, d).tile(x, y, xo, yo, x, y, _TILE, _TILE, hl.TailStrategy.RoundUp)
-        whole.reorder(n, x, y, xo, yo).vectorize(n, _LANES).unroll(x).unroll(y)
-        part.compute_at(whole, xo).vectorize(n, _LANES).unroll(x).unroll(y)
-        part.update().reorder(n, x, y, across_or_down.x).vectorize(n, _LANES).unroll(x).unroll(y)
+        whole.reorder(n, x, y, *loops).vectorize(n, _LANES).unroll(x).unroll(y)
+        part.compute_at(whole, loops[0]).vectorize(n, _LANES).unroll(x).unroll(y)
+        part.update().unroll(p, _TILE).reorder(n, x, y, p).vectorize(n, _LANES).unroll(x).unroll(y)
     return out.compile_to_callable([data, sent, offset, there, later, beta, pitch])
 
 
