@@ -67,7 +67,8 @@ def quadratic(pathways: Any, masks: Any, scores: Any, threshold: float) -> Any:
 
 def linear(name: str) -> Any:
     kernels = nms.BACKENDS[name]
-    return lambda *case: nms.suppress(nms.pack(*case[:3], kernels=kernels), case[3], kernels)[0]
+    return lambda pathways, masks, scores, threshold: nms.suppress(
+        nms.pack(pathways, masks, scores, kernels), threshold, kernels)[0]
 
 
 PEERS = {"Halide": linear("halide"), "CUDA": linear("cuda"), "NumPy": linear("numpy"), "quadratic": quadratic,
