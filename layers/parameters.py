@@ -133,6 +133,9 @@ class Reader:
             raise self._wrong(key, f"a number of at least {least}")
         return float(value)
 
+    def number_or_none(self, key: str, least: float) -> float | None:
+        return None if self._params.get(key) is None else self.number(key, least, least)
+
     def probability(self, key: str) -> float:
         value: Any = self._params.get(key)
         if not _is_number(value) or not 0 <= value <= 1:

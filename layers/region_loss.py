@@ -17,23 +17,19 @@ import numpy as np
 
 import caffe
 from halide_kernels import backend, bilinear_loss
-from layers.errors import LayerError
-from layers.parameters import Reader, read_params
+from layers.region_layer import RegionLayer
 from layers.region_targets import region_targets
 
 
-class RegionLoss(caffe.Layer):
+class RegionLoss(RegionLayer):
     """Scores of regions (N x R*R x H x W, logits) and instance labels (N x 1 x h x w) in, their mean loss out (1).
 
     Labels: 0 for background, `ignore_label` for void, other numbers for instances. Channel i*R + j of the scores is the
     cell in row i and column j of the window around the centre.
 
-    Keys of param_str: `window` (needed) and `stride` (needed), the side of a window and the distance of region centres
-    in pixels; `upsampling` (the stride), the side of a cell in pixels, so R = window / upsampling; `centre`
-    (stride / 2), the centre of the first window in pixels from the image's edge, such that windows begin on the edge of
-    a pixel: 0 on the dual grid that a pairwise transpose with even R leads to; `background`, 'negative' (default) or
-    'ignore'; `ignore_label` (255); `fit` (True): only instances count that lie entirely in the window, False: every
-    centre inside an instance counts. A centre outside all instances never counts.
+    Keys of param_str: those of RegionLayer; `upsampling` (the stride), the side of a cell in pixels, so R = window /
+    upsampling; `background`, 'negative' (default) or 'ignore'; `fit` (True): only instances count that lie entirely in
+    the window, False: every centre inside an instance counts. A centre outside all instances never counts.
 
     The loss is binary logistic, averaged over a region's pixels (inside the image, neither void nor ignored) and then
     over the regions that count, of the whole batch; 0 where no region counts. The gradient comes from the forward pass,
@@ -41,40 +37,16 @@ class RegionLoss(caffe.Layer):
     """
 
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        self._name = getattr(self, "name", "") or type(self).__name__   # BVLC Caffe's Python layers do not know theirs
-        params = read_params(self.param_str, self._name, (
-            "window", "stride", "upsampling", "centre", "background", "ignore_label", "fit"), ("window", "stride"))
-        read = Reader(params, self._name)
-        self.window, self.stride = read.whole("window", 1, 1), read.whole("stride", 1, 1)
-        self.upsampling = read.whole("upsampling", self.stride, 1)
-        first = read.number("centre", self.stride / 2, float("-inf")) - self.window / 2
-        self.fit, self.void = read.flag("fit", True), read.whole("ignore_label", 255, -1)
+        read = self.read(("upsampling", "background", "fit"), bottom, top)
+        self.upsampling, self.fit = read.whole("upsampling", self.stride, 1), read.flag("fit", True)
         background = read.text("background", "negative")
         if background not in ("negative", "ignore"):
-            raise self._wrong("'background' has a wrong value", background, "'negative' or 'ignore'")
+            raise self.wrong("'background' has a wrong value", background, "'negative' or 'ignore'")
         if self.window % self.upsampling:
-            raise self._wrong("the window is not made of whole cells", f"window {self.window}",
-                              f"a multiple of the upsampling factor, {self.upsampling}")
-        if first != int(first):
-            raise self._wrong("the windows do not begin on the edge of a pixel", f"window {self.window} around "
-                              f"{first + self.window / 2:g}", "'centre' half a pixel further, or another 'window'")
-        self.first, self.background, self._said = int(first), background == "negative", False
-        if len(bottom) != 2 or len(top) != 1:
-            raise self._wrong("scores and instance labels go in, and a loss comes out",
-                              f"{len(bottom)} bottoms, {len(top)} tops", 'bottom: "regions" bottom: "instances"')
-
-    def _wrong(self, what: str, found: str, expected: str) -> LayerError:
-        return LayerError(what, layer=self._name, found=found, expected=expected,
-                          help="correct param_str or the bottoms")
-
-    def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        scores, labels = bottom[0].data.shape, bottom[1].data.shape
-        size = self.window // self.upsampling
-        if len(scores) != 4 or scores[1] != size * size:
-            raise self._wrong("the scores have a wrong shape", str(tuple(scores)), f"N x {size * size} x H x W")
-        if len(labels) != 4 or tuple(labels[:2]) != (scores[0], 1):
-            raise self._wrong("the labels have a wrong shape", str(tuple(labels)), f"{scores[0]} x 1 x h x w")
-        top[0].reshape(1)
+            raise self.wrong("the window is not made of whole cells", f"window {self.window}",
+                             f"a multiple of the upsampling factor, {self.upsampling}")
+        self.cells = (self.window // self.upsampling) ** 2
+        self.background, self._said = background == "negative", False
 
     def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         """The loss, and its gradient for `backward`."""
