@@ -14,8 +14,8 @@ class RegionLayer(caffe.Layer):
     """Takes scores of regions and instance labels, gives a loss.
 
     Keys of param_str that all have: `window` and `stride` (both needed), the side of a window and the distance of
-    region centres in pixels; `centre` (stride / 2), the centre of the first window in pixels from the image's edge, such that
-    windows begin on the edge of a pixel: 0 on the dual grid that a pairwise transpose with even R leads to;
+    region centres in pixels; `centre` (stride / 2), the centre of the first window in pixels from the image's edge,
+    such that windows begin on the edge of a pixel: 0 on the dual grid that a pairwise transpose with even R leads to;
     `ignore_label` (255), void.
     """
 
