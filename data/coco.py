@@ -87,7 +87,7 @@ class COCO(Dataset):
         found = []
         for annotation in api.imgToAnns[int(picture)]:
             try:
-                mask = api.annToMask(annotation).astype(bool)
+                mask = _mask(api.annToRLE(annotation))
                 found.append(Instance(mask, float(annotation["area"]), bool(annotation.get("iscrowd", 0)),
                                       int(annotation["id"]), int(annotation["category_id"])))
             except Exception as error:   # whatever pycocotools raises, the user needs the annotation's id
@@ -130,6 +130,26 @@ def instance_map(instances: list[Instance], height: int, width: int, file: Path 
     for i in sorted(sizes, key=lambda i: (not instances[i].crowd, -sizes[i])):
         labels[instances[i].mask] = 255 if instances[i].crowd else i + 1
     return labels
+
+
+def _mask(rle: dict[str, Any]) -> NDArray[np.bool_]:
+    """The mask of COCO's compressed run lengths (pycocotools' own decoding warns under NumPy 2).
+
+    A number is bytes of 5 bits above 48, low bits first, the sixth bit set but in the last, whose fifth is the sign;
+    from the fourth number on it is the difference to the one before last.
+    """
+    lengths: list[int] = []
+    value = shift = 0
+    for byte in rle["counts"]:
+        bits = byte - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) << (shift - 4)
+            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+            value = shift = 0
+    height, width = rle["size"]
+    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(width, height).T
 
 
 def _read(path: Path) -> Any:

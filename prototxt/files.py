@@ -45,7 +45,8 @@ def files() -> Iterator[tuple[Path, str]]:
         made = f"{name}; written by `python -m prototxt`: change prototxt/regions.py"
         for phase in PHASES:
             yield FOLDER / name / f"{phase}.prototxt", text(build_regions(name, phase), made)
-        message = region_solver(name, f"prototxt/{name}/train.prototxt", f"snapshot/{name}")
+        train, val = (f"prototxt/{name}/{phase}.prototxt" for phase in ("train", "val"))
+        message = region_solver(name, train, f"snapshot/{name}", test_net=[val], test_iter=[1])
         yield FOLDER / name / "solver.prototxt", text(
             message, made, "paths start at the repository's root; tools/regions.py also sets the matrices to identities"
         )

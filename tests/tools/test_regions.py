@@ -88,7 +88,8 @@ def test_propose_writes_results_and_pictures(run, folder, tmp_path):
     assert 0 < len(found) <= 14 and {one["image_id"] for one in found} <= {4, 5}
     assert all(one["segmentation"]["size"] == [64, 64] for one in found)
     for name in ("000000000004.png", "000000000004-planes.png", "000000000005.png"):
-        assert Image.open(out / name).size[0] > 300
+        with Image.open(out / name) as picture:
+            assert picture.size[0] > 300
 
 
 def test_show_draws_matches_planes_sizes_and_weights(run, tmp_path):

@@ -244,7 +244,7 @@ def test_command_stopped_says_how_to_go_on(tiny_set, tiny_recipe, tmp_path, caps
     (["small-fcn8s", "--data", "DATA", "--iters", "none"], "one number, or one for each stage"),
     (["small-fcn8s", "--data", "DATA", "--stages", "16s"], "starts from small-fcn32s.caffemodel"),
     (["small-fcn8s", "--data", "DATA", "--weights", "x.caffemodel"], "x.caffemodel: there is no such"),
-    (["fcn8s", "--data", "DATA"], "http://www.robots.ox.ac.uk/~vgg/"),
+    (["fcn8s", "--data", "DATA"], "tools/download.py vgg16"),
     (["small-fcn8s", "--data", "DATA", "--recipe", "heavy"], "no recipe for net 'small-fcn32s'"),
 ])
 def test_command_says_what_is_wrong(arguments, words, tiny_set, capsys, tmp_path, monkeypatch):
