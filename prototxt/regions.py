@@ -16,12 +16,11 @@ from typing import Any
 from caffe import layers as L
 
 from . import small, squeezenet, vgg16
-from .common import Stream, conv_relu, inputs, max_pool, new_spec, weight_and_bias
+from .common import Rates, Stream, conv_relu, inputs, max_pool, new_spec, weight_and_bias
 from .errors import NetError
 from .measure import Trace, trace
 from .solvers import Training, solver_parameter
 
-LAST = 10.0   # the layers that give regions and scores learn so much faster than those below them
 DEPLOY_SHAPE = (1, 3, 480, 640)   # the commonest size in COCO (4.3.4)
 PHASES = ("train", "val", "deploy")
 
@@ -142,14 +141,16 @@ REGION_NETS: Mapping[str, RegionNet] = MappingProxyType({net.name: net for net i
 """Region net by name."""
 
 # 4.4.4: one image per step, momentum 0.99.  The thesis names no rate and no number of steps: these of VGG-16 are a
-# guess, those of the others chosen by experiment.
-_thesis = Training(base_lr=1e-4, max_iter=160000, momentum=0.99, weight_decay=5e-4, snapshot=10000)
+# guess, those of the others chosen by experiment.  The layers that give regions and scores (`score`) learn ten times as
+# fast as new layers below them, a classifier's own (`base`) slower: at the full rate SqueezeNet's features went to 0.
+_thesis = Training(base_lr=1e-4, max_iter=160000, momentum=0.99, weight_decay=5e-4, rates=Rates(base=0.02, score=10),
+                   snapshot=10000)
 TRAINING: Mapping[str, Training] = MappingProxyType({
     "vgg16": _thesis,
     "squeezenet": replace(_thesis, base_lr=2e-4, max_iter=2400, lr_policy="poly", solver=dict(power=0.9),
                           augment=dict(mirror=True), snapshot=200),
     "small": replace(_thesis, base_lr=1e-3, max_iter=800, lr_policy="poly", solver=dict(power=0.9),
-                     augment=dict(mirror=True), snapshot=400),
+                     rates=Rates(base=1, score=10), augment=dict(mirror=True), snapshot=400),
 })
 """How the nets of a family are trained."""
 
@@ -187,7 +188,7 @@ def build_regions(
         parameters = {"mean": net.mean, "seed": 1337, **augment, **source["param_str"]}
         n.data, n.instances = L.Python(module=source["module"], layer=source["layer"], ntop=2,
                                        param_str=str(parameters))
-    _trunk(n, net, 0.0 if frozen else 1.0)
+    _trunk(n, net, 0.0 if frozen else TRAINING[net.family].rates.base)
     for level in net.levels:
         _pathway(n, net, level)
         if phase_kind != "deploy":
@@ -231,18 +232,18 @@ def _trunk(n: Any, net: RegionNet, rate: float) -> None:
 
 
 def _pathway(n: Any, net: RegionNet, level: Level) -> None:
-    bottom, cells = n[level.feature], level.side**2
+    bottom, cells, rate = n[level.feature], level.side**2, TRAINING[net.family].rates.score
     operations = ["pairs", *["transposed"] * net.transpose, *["product"] * net.matrix]
     steps = [f"{operation}_{level.name}" for operation in (*operations[:-1], "regions")]   # the last are the regions
     stride = dict(stride=net.density) if net.density > 1 else {}
     first = {} if net.matrix else stride
     n[steps[0]] = top = L.Convolution(
-        bottom, num_output=cells, kernel_size=level.kernel, pad=level.kernel // 2, param=weight_and_bias(LAST),
+        bottom, num_output=cells, kernel_size=level.kernel, pad=level.kernel // 2, param=weight_and_bias(rate),
         weight_filler=dict(type="gaussian", std=0.001), **first)
     if net.transpose:
         n[steps[1]] = top = L.Python(top, module="layers.pairwise", layer="PairwiseTranspose")
     if net.matrix:
-        n[steps[-1]] = L.Convolution(top, num_output=cells, kernel_size=1, param=weight_and_bias(LAST),
+        n[steps[-1]] = L.Convolution(top, num_output=cells, kernel_size=1, param=weight_and_bias(rate),
                                      weight_filler=dict(type="xavier"), **stride)
     if net.scores:
         # on the dual grid an even kernel, whose output has a place more, is centred as the regions are
@@ -250,7 +251,7 @@ def _pathway(n: Any, net: RegionNet, level: Level) -> None:
         n[f"hidden_{level.name}"], n[f"relu_hidden_{level.name}"] = conv_relu(
             bottom, 64, kernel=kernel, pad=1, stride=net.density, filler="msra")
         n[f"score_{level.name}"] = L.Convolution(
-            n[f"relu_hidden_{level.name}"], num_output=1, kernel_size=1, param=weight_and_bias(LAST),
+            n[f"relu_hidden_{level.name}"], num_output=1, kernel_size=1, param=weight_and_bias(rate),
             weight_filler=dict(type="gaussian", std=0.001), bias_filler=dict(type="constant", value=-6))
 
 
