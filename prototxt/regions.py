@@ -28,13 +28,15 @@ PHASES = ("train", "val", "deploy")
 @dataclass(frozen=True)
 class Level:
     """A row of Table 4.1: the blob that a pathway splits off, and in pixels the distance of its features (`stride`) and
-    the side of its windows; `kernel` of its convolution in features, `factor` of its upsampling."""
+    the side of its windows; `kernel` of its convolution in features, `factor` of its upsampling.  `scale`: a fixed
+    factor on the features, for one learning rate to suit levels whose features differ in size."""
 
     feature: str
     stride: int
     kernel: int
     window: int
     factor: int
+    scale: float = 1.0
 
     @property
     def side(self) -> int:
@@ -102,11 +104,12 @@ VGG16 = (
     Level("drop6", 32, 9, 576, 32),
 )
 # The same idea with smaller kernels, for CPUs.  SqueezeNet's last stride is 16; a new layer on one more pooling has 32.
+# Its features are 36, 26 and 2 in the mean of an image.
 SQUEEZENET = (
-    Level("fire3/concat", 4, 3, 40, 4),
-    Level("fire5/concat", 8, 3, 112, 8),
-    Level("fire9/concat", 16, 3, 224, 16),
-    Level("relu10_regions", 32, 3, 448, 32),
+    Level("fire3/concat", 4, 3, 40, 4, 1 / 32),
+    Level("fire5/concat", 8, 3, 112, 8, 1 / 32),
+    Level("fire9/concat", 16, 3, 224, 16, 1 / 2),
+    Level("relu10_regions", 32, 3, 448, 32, 1 / 2),
 )
 SMALL = (
     Level("relu2_2", 2, 5, 28, 2),
@@ -233,6 +236,8 @@ def _trunk(n: Any, net: RegionNet, rate: float) -> None:
 
 def _pathway(n: Any, net: RegionNet, level: Level) -> None:
     bottom, cells, rate = n[level.feature], level.side**2, TRAINING[net.family].rates.score
+    if level.scale != 1:
+        n[f"scaled_{level.name}"] = bottom = L.Power(bottom, scale=level.scale)
     operations = ["pairs", *["transposed"] * net.transpose, *["product"] * net.matrix]
     steps = [f"{operation}_{level.name}" for operation in (*operations[:-1], "regions")]   # the last are the regions
     stride = dict(stride=net.density) if net.density > 1 else {}
