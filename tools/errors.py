@@ -40,12 +40,16 @@ def report(error: Exception) -> None:
 
 
 def exit_status(work: Callable[[], int | None]) -> int:
-    """The exit status of a command: what `work` returns (None: 0), 1 after a printed error, 130 after Ctrl-C."""
+    """The exit status of a command: what `work` returns (None: 0), 1 after a printed error, 130 after Ctrl-C,
+    and that of a run that was stopped."""
     try:
         return work() or 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.code
     except CaffeError as error:
         report(error)
         return 1

@@ -27,6 +27,7 @@ from tools.region_show import propose_pictures, show
 from tools.run_folder import RunFolder, free_folder, write
 from tools.score_files import to_json
 from tools.session import choose_device
+from tools.stopping import says_how_to_go_on
 
 
 def parser() -> argparse.ArgumentParser:
@@ -80,7 +81,8 @@ def _train(given: argparse.Namespace) -> None:
     if given.resume and not given.out:
         raise RunError("--resume: which run?", help="give its folder as --out")
     folder = RunFolder(given.out or free_folder(Path("runs") / given.net))
-    record = train_regions(plan, folder, given.resume, shlex.join(sys.argv))
+    with says_how_to_go_on(given.words, folder.root):
+        record = train_regions(plan, folder, given.resume, shlex.join(given.words))
     print(f"{record['net']}: loss {record['loss']:.4g} after {record['iterations']} iterations, "
           f"{record['train_seconds']:.0f} s; weights {folder.root / record['weights']}")
 
@@ -112,7 +114,8 @@ def _show(given: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    given = parser().parse_args(words, argparse.Namespace(words=words))
     return exit_status(lambda: given.run(given))
 
 

@@ -25,7 +25,7 @@ from tools.run_log import logged_to, say
 from tools.score_files import comparison_table
 from tools.session import choose_device
 from tools.stages import free_memory, run_stage
-from tools.stopping import StopRequest
+from tools.stopping import StopRequest, says_how_to_go_on
 from tools.summary import summarise
 
 
@@ -100,12 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = make_plan(given.net, given.data, given.recipe, given.stages, given.iters, given.weights,
                          given.seed, given.gpu, given.val_every, not given.no_pictures)
         folder = choose_folder(given.out, plan.net, plan.data, given.resume)
-        solve(plan, folder, given.resume, shlex.join(words))
+        with says_how_to_go_on(words, folder.root):
+            solve(plan, folder, given.resume, shlex.join(words))
     except Stopped as stopped:
-        again = ["python", sys.argv[0], *(word for word in words if word != "--resume"), "--resume"]
-        if given.out is None:
-            again += ["--out", str(folder.root)]
-        print(f"{stopped}\nto go on: {shlex.join(again)}", file=sys.stderr)
+        print(stopped, file=sys.stderr)
         return stopped.code
     except KeyboardInterrupt:
         print("interrupted; --resume goes on from the last snapshot", file=sys.stderr)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import signal
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -43,3 +47,15 @@ class StopRequest:
         self.code = 128 + number
         name = _NAMES[signal.Signals(number)]
         print(f"\n{name}: stopping after this step (again: at once, without a snapshot)", file=sys.stderr)
+
+
+@contextmanager
+def says_how_to_go_on(words: Sequence[str], out: str | os.PathLike[str]) -> Iterator[None]:
+    """Adds the command that goes on, after `words`, the arguments that were typed, to a Stopped that passes."""
+    try:
+        yield
+    except Stopped as stopped:
+        again = ["python", sys.argv[0], *(word for word in words if word != "--resume"), "--resume"]
+        if not any(word == "--out" or word.startswith("--out=") for word in words):
+            again += ["--out", str(out)]
+        raise Stopped(f"{stopped}\nto go on: {shlex.join(again)}", stopped.code) from None

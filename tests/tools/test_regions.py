@@ -10,6 +10,7 @@ from data import touching
 from data.coco import COCO
 from proposals.propose import read_results
 from tools import regions
+from tools.errors import Stopped
 from tools.region_eval import evaluate, load, save
 from tools.region_run import of_region_run, opened
 
@@ -47,6 +48,17 @@ def test_the_same_command_again_and_resumed(run, folder, tmp_path, capsys):
     assert regions.main([*arguments[:-1], str(again)]) == 0
     weights = "snapshots/small-regions-scored_iter_3.caffemodel"
     assert (again / weights).read_bytes() == (run / weights).read_bytes()
+
+
+def test_a_stopped_training_says_how_to_go_on(folder, tmp_path, capsys, monkeypatch):
+    def stop(*arguments):
+        raise Stopped("stopped at iteration 5", 130)
+
+    monkeypatch.setattr(regions, "train_regions", stop)
+    monkeypatch.chdir(tmp_path)
+    assert regions.main(["train", "small-regions", "--data", str(folder)]) == 130
+    said = capsys.readouterr().err
+    assert "iteration 5\nto go on: python" in said and "--resume --out runs/small-regions" in said
 
 
 def test_eval_prints_and_writes_what_it_found(run, tmp_path, capsys):
