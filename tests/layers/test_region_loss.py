@@ -7,39 +7,16 @@ from hypothesis import strategies as st
 
 import caffe
 from layers.region_targets import region_targets
+from tests.layers.region_nets import loss_net, scene
 
 pytestmark = pytest.mark.unit
 
-NET = """
-force_backward: true
-layer {{ name: "regions" type: "Input" top: "regions" input_param {{ shape {{ {scores} }} }} }}
-layer {{ name: "instances" type: "Input" top: "instances" input_param {{ shape {{ {labels} }} }} }}
-layer {{ name: "loss" type: "Python" bottom: "regions" bottom: "instances" top: "loss" loss_weight: {weight}
-  python_param {{ module: "layers.region_loss" layer: "RegionLoss" param_str: "{params}" }} }}
-"""
-
-
 @pytest.fixture
 def build(tmp_path):
-    def build(params, scores=(2, 9, 6, 7), labels=(2, 1, 12, 15), weight=1):
-        dims = (" ".join(f"dim: {size}" for size in shape) for shape in (scores, labels))
-        path = tmp_path / "loss.prototxt"
-        path.write_text(NET.format(params=params, scores=next(dims), labels=next(dims), weight=weight))
-        return caffe.Net(str(path), caffe.TRAIN)
+    def build(params, scores=(2, 9, 6, 7), **others):
+        return loss_net(tmp_path, "region_loss", "RegionLoss", "regions", params, scores, **others)
 
     return build
-
-
-def scene(height=12, width=15, seed=0):
-    """Two pictures with rectangles, some larger than a window, background and void."""
-    draw = np.random.default_rng(seed)
-    labels = np.zeros((2, 1, height, width), np.float32)
-    for picture in labels[:, 0]:
-        for instance in (3, 1, 7, 2, 5):
-            y, x = draw.integers(0, (height - 2, width - 2))
-            picture[y : y + draw.integers(2, 8), x : x + draw.integers(2, 8)] = instance
-        picture[draw.random(picture.shape) < 0.05] = 255
-    return labels
 
 
 def brute_force(labels, grid, stride, window, first, void, fit):

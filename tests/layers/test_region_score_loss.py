@@ -7,26 +7,14 @@ from hypothesis import strategies as st
 
 import caffe
 from layers.region_targets import score_targets
-from tests.layers.test_region_loss import scene
+from tests.layers.region_nets import loss_net, scene
 
 pytestmark = pytest.mark.unit
 
-NET = """
-force_backward: true
-layer {{ name: "score" type: "Input" top: "score" input_param {{ shape {{ {scores} }} }} }}
-layer {{ name: "instances" type: "Input" top: "instances" input_param {{ shape {{ {labels} }} }} }}
-layer {{ name: "loss" type: "Python" bottom: "score" bottom: "instances" top: "loss" loss_weight: {weight}
-  python_param {{ module: "layers.region_score_loss" layer: "RegionScoreLoss" param_str: "{params}" }} }}
-"""
-
-
 @pytest.fixture
 def build(tmp_path):
-    def build(params, scores=(2, 1, 6, 7), labels=(2, 1, 12, 15), weight=1):
-        dims = (" ".join(f"dim: {size}" for size in shape) for shape in (scores, labels))
-        path = tmp_path / "loss.prototxt"
-        path.write_text(NET.format(params=params, scores=next(dims), labels=next(dims), weight=weight))
-        return caffe.Net(str(path), caffe.TRAIN)
+    def build(params, scores=(2, 1, 6, 7), **others):
+        return loss_net(tmp_path, "region_score_loss", "RegionScoreLoss", "score", params, scores, **others)
 
     return build
 
