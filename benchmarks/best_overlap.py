@@ -72,8 +72,9 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def with_pycocotools(given: list[Plane], instances: list[Instance]) -> tuple[dict[str, float], Any]:
     encode, masks = timed(lambda: [
-        rle.encode(plane.region(y, x), *plane.corner(y, x), plane.place.cell, HEIGHT, WIDTH)
-        for plane in given for y, x in np.ndindex(plane.grid)])
+        mask for plane in given for mask in rle.encode_all(
+            plane.cells.reshape(plane.place.side, plane.place.side, -1),
+            *plane.corner(*np.divmod(np.arange(plane.scores.size), plane.grid[1])), plane.place.cell, HEIGHT, WIDTH)])
     truth = [coco.encode(np.asfortranarray(one.mask, np.uint8)) for one in instances]
     pairs, overlap = timed(lambda: np.asarray(coco.iou(masks, truth, [0] * len(truth))).max(0))
     return {"pycocotools: masks": encode, "pycocotools: I/U": pairs}, overlap

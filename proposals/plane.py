@@ -41,8 +41,8 @@ class Plane:
         """Rows and columns of region centres, H and W."""
         return self.scores.shape[0], self.scores.shape[1]
 
-    def corner(self, y: int, x: int) -> tuple[int, int]:
-        """The first pixel of a window, row and column; it may lie outside the picture."""
+    def corner(self, y: Any, x: Any) -> tuple[Any, Any]:
+        """The first pixel of a window (of many, if y and x are arrays), row and column; maybe outside the picture."""
         return self.place.top + self.place.stride * y, self.place.left + self.place.stride * x
 
     def region(self, y: int, x: int) -> NDArray[np.float32]:

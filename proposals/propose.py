@@ -58,18 +58,27 @@ def propose(planes: Sequence[Plane], height: int, width: int, threshold: float =
     while len(found) < most:
         kept = nms.suppress(packed, threshold, most=enough)[0]
         best = packed.order[kept[packed.order]]
-        for region in best[done:]:
-            plane = int(packed.of[region])
-            y, x = divmod(int(region - firsts[plane]), planes[plane].grid[1])
-            segmentation = rle.encode(planes[plane].region(y, x), *planes[plane].corner(y, x),
-                                      planes[plane].place.cell, height, width)
-            if coco.area(segmentation):
-                found.append(Proposal(plane, y, x, float(scores[plane][y, x]),
-                                      {**segmentation, "counts": segmentation["counts"].decode()}))
+        found += [one for one in _upsampled(planes, scores, packed, firsts, best[done:], height, width)
+                  if coco.area(one.segmentation)]
         if len(best) < enough:
             break
         enough, done = 2 * enough, enough   # again, with more, for those that had no pixel
     return found[:most]
+
+
+def _upsampled(planes: Sequence[Plane], scores: Sequence[Any], packed: nms.Packed, firsts: Any, regions: Any,
+               height: int, width: int) -> list[Proposal]:
+    """The regions, in their order, with their masks."""
+    found: dict[int, Proposal] = {}
+    for n, plane in enumerate(planes):
+        own = regions[packed.of[regions] == n]
+        y, x = np.divmod(own - firsts[n], plane.grid[1])
+        cells = plane.cells[:, y, x].reshape(plane.place.side, plane.place.side, -1)
+        masks = rle.encode_all(cells, *plane.corner(y, x), plane.place.cell, height, width)
+        for region, row, column, mask in zip(own.tolist(), y.tolist(), x.tolist(), masks, strict=True):
+            found[region] = Proposal(n, row, column, float(scores[n][row, column]),
+                                     {**mask, "counts": mask["counts"].decode()})
+    return [found[region] for region in regions.tolist()]
 
 
 def write_results(path: str | os.PathLike[str], records: Sequence[dict[str, Any]]) -> None:

@@ -14,10 +14,11 @@ from halide_kernels import (
     nms_cuda,
     pairwise_matmul_cuda,
     pairwise_transpose,
+    rle,
 )
 
 SOURCES = {module.__name__.rsplit(".")[-1]: module.CUDA for module in (
-    bilinear_loss, loss_sampling, min_sum_cuda, nms_cuda, pairwise_matmul_cuda, pairwise_transpose)}
+    bilinear_loss, loss_sampling, min_sum_cuda, nms_cuda, pairwise_matmul_cuda, pairwise_transpose, rle)}
 
 
 @cache

@@ -16,7 +16,7 @@ def an_instance(mask, area, crowd=False, id=0):
 def whole_mask(plane, y, x, height, width):
     """The definition: the mask of a region by its kernel's reference."""
     top, left = plane.place.top + y * plane.place.stride, plane.place.left + x * plane.place.stride
-    return rle.with_numpy(plane.region(y, x), top, left, plane.place.cell, height, width)
+    return rle.whole_mask(plane.region(y, x), top, left, plane.place.cell, height, width)
 
 
 def random_plane(numbers, name, scores=True):
