@@ -44,9 +44,9 @@ from .nms_halide import fill_with_halide, remove_with_halide, with_halide
 
 __all__ = ["BACKENDS", "CUDA", "Kernels", "Packed", "Pathway", "pack", "suppress", "with_numpy", "with_pixels"]
 
-# Regions are members of chunks by rank, of 2 * _FIRST up to _LAST: those that another of the same chunk removes are
+# Regions are members of chunks by rank, of _FIRST up to _LAST: those that another of the same chunk removes are
 # compared in vain, and most are removed early. No more pairs across pathways than _PAIRS, each of which takes a byte.
-_FIRST, _LAST, _PAIRS = 32, 4096, 2**24
+_FIRST, _LAST, _PAIRS = 64, 4096, 2**24
 
 
 def with_pixels(pathways: Sequence[Pathway], masks: Sequence[Any], scores: Sequence[Any], threshold: float) -> Any:
@@ -199,11 +199,11 @@ def suppress(packed: Packed, threshold: float, kernels: Kernels | None = None, m
     meets = [(p, Meeting(own, path, packed.unit)) for p, own in enumerate(packed.paths)
              for q, path in enumerate(packed.paths) if p != q or p not in within]
     last = min([_LAST, *(max(_PAIRS // meet.near**2, 1) for _, meet in meets)])
-    kept, returned, start, size = np.zeros(len(packed.rank), bool), [], 0, _FIRST
+    kept, returned, start, size = np.zeros(len(packed.rank), bool), [], 0, min(_FIRST, last)
+    growth = 2 if meets else 4   # within a pathway all is compared before: fewer calls
     while start < len(packed.order) and wanted > 0:
-        size = min(2 * size, last)
         chunk = packed.order[start:start + size]
-        start, chunk = start + size, chunk[alive[chunk] != 0]
+        start, size, chunk = start + size, min(growth * size, last), chunk[alive[chunk] != 0]
         parts = [chunk[packed.of[chunk] == p] for p in range(len(packed.paths))]
         pairs = [_pairs_within(packed.paths[p], parts[p], found) for p, found in within.items()]
         for p, meet in meets:
