@@ -37,6 +37,8 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/bilinear_loss.py
 	$(BIN)/python benchmarks/nms.py
 	$(BIN)/python benchmarks/pairwise_transpose.py
+	$(BIN)/python benchmarks/min_sum.py
+	$(BIN)/python benchmarks/dense_sift.py
 
 # These two need a CUDA device and use the Python they are given (make gpu-test PYTHON=python3.12); docs/gpu.md says
 # which packages. Only files with GPU tests are read (the mark, or the kernels' fixture back_end, which has it): others

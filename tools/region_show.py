@@ -14,8 +14,9 @@ from data.dataset import read_image
 from proposals import figures
 from proposals.overlap import best_overlaps
 from proposals.propose import propose, write_results
-from proposals.recall import Objects, together
+from proposals.recall import Objects, density_table, together
 from tools.infer import find_images
+from tools.region_eval import Evaluation
 from tools.region_run import RegionPredictor
 
 
@@ -39,6 +40,17 @@ def propose_pictures(predictor: RegionPredictor, images: Sequence[str], out: Pat
         figures.planes_figure(out / f"{path.stem}-planes.png", planes, image)
     write_results(out / "results.json", records)
     return len(records)
+
+
+def show_recall(found: Evaluation, out: str | os.PathLike[str]) -> list[Path]:
+    """Write sizes.png, which pathway finds objects of which size (Figure 4.6), and density.png, recall against the
+    lowest stride (Table 4.2); returns their paths."""
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes, density = folder / "sizes.png", folder / "density.png"
+    figures.sizes_figure(sizes, found.objects[1], found.names)
+    figures.density_figure(density, {"all regions": density_table(found.objects)}, found.strides[1])
+    return [sizes, density]
 
 
 def show(predictor: RegionPredictor, dataset: COCO, ids: Sequence[str], out: str | os.PathLike[str]) -> list[Path]:

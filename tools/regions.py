@@ -23,7 +23,7 @@ from prototxt.regions import REGION_NETS
 from tools.errors import RunError, exit_status
 from tools.region_eval import evaluate
 from tools.region_run import of_region_run, opened, region_plan, train_regions
-from tools.region_show import propose_pictures, show
+from tools.region_show import propose_pictures, show, show_recall
 from tools.run_folder import RunFolder, free_folder, write
 from tools.score_files import to_json
 from tools.session import choose_device
@@ -70,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     of_data(evaluator)
     evaluator.add_argument("--overlap", type=float, default=0.7, metavar="IU", help="as for propose")
     evaluator.add_argument("--json", metavar="FILE", help="write all numbers")
+    evaluator.add_argument("--out", metavar="DIR", help="draw sizes.png (Figure 4.6) and density.png there")
     shower = of_run("show", _show, "for each object the best region, the planes, sizes, and the weights")
     of_data(shower)
     shower.add_argument("--out", default="regions", metavar="DIR")
@@ -103,6 +104,9 @@ def _eval(given: argparse.Namespace) -> None:
     print(found.text())
     if given.json:
         write(Path(given.json), to_json(found.record()))
+    if given.out:
+        for path in show_recall(found, given.out):
+            print(path)
 
 
 def _show(given: argparse.Namespace) -> None:

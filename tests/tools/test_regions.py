@@ -62,7 +62,9 @@ def test_a_stopped_training_says_how_to_go_on(folder, tmp_path, capsys, monkeypa
 
 
 def test_eval_prints_and_writes_what_it_found(run, tmp_path, capsys):
-    assert regions.main(["eval", "--run", str(run), "--json", str(tmp_path / "found.json")]) == 0
+    assert regions.main(["eval", "--run", str(run), "--json", str(tmp_path / "found.json"),
+                         "--out", str(tmp_path / "recall")]) == 0
+    assert {path.name for path in (tmp_path / "recall").iterdir()} == {"sizes.png", "density.png"}
     text = capsys.readouterr().out
     assert "lowest stride" in text and "AR@1000" in text
     record = json.loads((tmp_path / "found.json").read_text())
