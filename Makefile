@@ -9,8 +9,10 @@ demo: $(VENV)/installed
 	rm -rf runs/demo
 	$(BIN)/python tools/solve.py small-fcn8s --data shapes --out runs/demo
 
+# file by file on so many processes, each with one thread of OpenMP: threads that wait for each other take time from others
+JOBS ?= 2
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 tiny: $(VENV)/installed
 	$(BIN)/python -m pytest -m tiny

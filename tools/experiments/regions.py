@@ -84,17 +84,17 @@ def proposals(context: Context) -> Result:
     """
     ours, plain = net_of(context, "regions-scored"), net_of(context, "regions-convolution-scored")
     found: dict[str, Evaluation] = {}
-    seconds, iterations = {}, {}
+    iterations = {}
     for net in (ours, plain):
         predictor, dataset, splits = trained(context, net)
         found[f"{net}, train"] = _evaluated(context, f"{net}-train", predictor, dataset, splits["train"])
         found[net] = _evaluated(context, f"{net}-val", predictor, dataset, splits["val"])
-        seconds[net] = found[net].seconds
         iterations[net] = json.loads(RunFolder(context.folder / net).scores("json").read_text())["iterations"]
     predictor, dataset, splits = trained(context, ours)
     radii, found["disc"] = _discs(context, predictor, dataset, splits)
     rows: dict[str, list[tuple[float | None, float | None]]] = {} if context.small else {
         name: [(value, None) for value in row] for name, row in TABLE_4_3.items()}
+    seconds = {net: _forward(net, _weights_of(context, net), _picture()) for net in (ours, plain)}
     for net in (ours, plain, "disc"):
         ar = (found[net].ar or {})["all"]
         numbers = [*(100 * ar[n] for n in LIMITS), 1000 * seconds[net] if net in seconds else None]
@@ -176,14 +176,13 @@ def density(context: Context) -> Result:
     predictor, dataset, splits = trained(base, ours)
     found = _evaluated(base, f"{ours}-val", predictor, dataset, splits["val"])
     weights = _weights_of(base, ours)
-    image = np.random.default_rng(0).integers(0, 256, (480, 640, 3)).astype(np.uint8)
     family = net_of(context, "regions")
     rows: dict[str, list[tuple[float | None, float | None]]] = {}
     times = {}
     for step, measured in density_table(found.objects).items():
         stride, thesis = found.strides[step], TABLE_4_2.get(2 * step, (None,) * 5)
         name = family if step == 1 else f"{family}-stride{stride}"
-        times[stride] = 1000 * _forward(name, weights, image)
+        times[stride] = 1000 * _forward(name, weights, _picture())
         ours_row = [*(100 * measured[m] for m in MEASURES), times[stride]]
         shown = (None,) * 5 if context.small else thesis
         rows[str(stride)] = list(zip(shown, ours_row, strict=True))
@@ -200,6 +199,11 @@ def density(context: Context) -> Result:
         ["Our nets of lower density leave out places in the matrix product alone: the transposition needs the values "
          "of all. So times fall less than in the thesis."],
         {"net": ours, "seed": context.seed}, {ours: sha256(weights)})
+
+
+def _picture() -> Any:
+    """Of the commonest size, for times."""
+    return np.random.default_rng(0).integers(0, 256, (480, 640, 3)).astype(np.uint8)
 
 
 def _forward(name: str, weights: Any, image: Any, trials: int = 5) -> float:
