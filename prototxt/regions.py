@@ -138,7 +138,7 @@ def _family(family: str, levels: Sequence[Level], single: int, **options: Any) -
 
 REGION_NETS: Mapping[str, RegionNet] = MappingProxyType({net.name: net for net in (
     *_family("vgg16", VGG16, 3),
-    *_family("squeezenet", SQUEEZENET, 2),
+    *_family("squeezenet", SQUEEZENET, 1),
     *_family("small", SMALL, 1, data="touching"),
 )})
 """Region net by name."""

@@ -25,10 +25,10 @@ NAMES = {"plain": "neither", "transpose": "transpose", "matrix": "matrix", "both
 
 
 @experiment("fig4.4", "One pathway with and without transposition and matrix multiplication", "4.3.3", NEEDS,
-            "SqueezeNet's pathway of stride 16, few iterations, three seeds", SMALL_NEEDS)
+            "SqueezeNet's pathway of stride 8, few iterations, three seeds", SMALL_NEEDS)
 def ablation(context: Context) -> Result:
     """Four nets that differ in the two operations alone; recall of all regions on val, by seed."""
-    iterations, seeds = (200, SEEDS) if context.small else (40000, SEEDS)
+    iterations, seeds = (300, SEEDS) if context.small else (40000, SEEDS)
     found: dict[str, list[dict[str, float]]] = {}
     weights: dict[str, str] = {}
     for kind in ABLATION:
