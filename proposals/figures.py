@@ -159,7 +159,7 @@ def density_figure(path: Path, tables: Mapping[str, Mapping[int, Mapping[str, fl
         axes.set_xlabel("stride at lowest layer (px)")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.25)
-    axes.legend(fontsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(tables), fontsize=8)
     figure.savefig(path, dpi=110)
 
 
