@@ -181,7 +181,8 @@ def lengths(turns: NDArray[np.int64], pixels: int) -> NDArray[np.int64]:
     counted column by column."""
     # a run to the foot of a column goes on at the head of the next, where both touch the picture's borders
     joint = np.flatnonzero(turns[1:-1:2] == turns[2::2]) * 2 + 1
-    found = np.diff(np.delete(turns, np.concatenate([joint, joint + 1])), prepend=0, append=pixels)
+    edges = np.delete(turns, np.concatenate([joint, joint + 1]))
+    found: NDArray[np.int64] = np.diff(edges, prepend=0, append=pixels).astype(np.int64, copy=False)
     return found if found[-1] or len(found) == 1 else found[:-1]
 
 
