@@ -9,10 +9,8 @@ demo: $(VENV)/installed
 	rm -rf runs/demo
 	$(BIN)/python tools/solve.py small-fcn8s --data shapes --out runs/demo
 
-# file by file on so many processes, each with one thread of OpenMP: threads that wait for each other take time from others
-JOBS ?= 2
 test: $(VENV)/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest
 
 tiny: $(VENV)/installed
 	$(BIN)/python -m pytest -m tiny

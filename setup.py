@@ -36,7 +36,7 @@ setup(
         "lmdb": ["lmdb>=1.4"],
         "export": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20", "safetensors>=0.4.5"],
         "tools": ["matplotlib>=3.8"],
-        "test": ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.5", "hypothesis>=6.100", "h5py>=3.10", "lmdb>=1.4",
+        "test": ["pytest>=8", "pytest-cov>=5", "hypothesis>=6.100", "h5py>=3.10", "lmdb>=1.4",
                  "plyvel>=1.5; sys_platform == 'linux'", "matplotlib>=3.8", "onnx>=1.17", "onnxscript>=0.5",
                  "onnxruntime>=1.20", "safetensors>=0.4.5", "opencv-python-headless>=4.10", "tensorboard>=2.18",
                  "pydot>=3", "nvidia-cuda-nvrtc-cu12>=12.4; sys_platform == 'linux'"],
